@@ -263,6 +263,14 @@ def test_a_cell_is_brought_into_the_middle_of_its_site(desk: Any, assay_path: Pa
     np.testing.assert_allclose(centre, [cell["y_px"], cell["x_px"]], atol=0.01)
 
 
+def test_a_cell_whose_plate_is_not_open_is_reported(desk: Any, assay_path: Path) -> None:
+    desk.open(assay_path)
+    before = desk.session.selection.site
+    desk.session.go_to_annotated("GONE", SiteKey("B01", 2), 5.0, 5.0)
+    assert desk.session.selection.site == before
+    assert "plate GONE" in desk.messages[-1][1]
+
+
 def test_every_cell_is_suggested_once(desk: Any, assay_path: Path) -> None:
     desk.open(assay_path)
     seen = []

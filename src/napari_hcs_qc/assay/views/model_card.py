@@ -6,28 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_hcs_qc.assay.views.report_pictures import annotated_pictures
-from napari_hcs_qc.evaluation.novelty import compared_with
-from napari_hcs_qc.qc.reports.plate_charts import AnnotatedMap
-from napari_hcs_qc.qc.reports.plate_report import (
-    Calls,
-    CrossValidated,
-    ErrorExamples,
-    ModelCard,
-)
-from napari_hcs_qc.text import count_of
+from napari_hcs_qc.assay.views.held_out_errors import held_out_errors, held_out_scores
+from napari_hcs_qc.qc.reports.plate_report import Calls, CrossValidated, ModelCard
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Mapping
 
     from napari_hcs_qc.assay.store.figures import Figures
     from napari_hcs_qc.assay.store.model_manifest import ModelManifest
     from napari_hcs_qc.assay.store.plate_state import PlateState
     from napari_hcs_qc.assay.store.saved_model import Model
-
-_SHOWN_ERRORS = 12  # of each kind
 
 
 def model_card(
@@ -63,6 +51,7 @@ def model_card(
     if manifest.n_unreadable:
         facts.append(("Left out: site not readable", str(manifest.n_unreadable)))
     bins = None if figures is None else figures.reliability
+    errors = held_out_errors(model, threshold, states or {})
     return ModelCard(
         name=model.id,
         encoder=f"{encoder.name} ({encoder.architecture}), stages {', '.join(encoder.pooled)}, "
@@ -88,27 +77,17 @@ def model_card(
         if bins is None
         else list(zip(bins.mean_p, bins.share, bins.low, bins.high, bins.n, strict=True)),
         calls=[] if figures is None else _calls(manifest, figures),
-        errors=[] if figures is None else _errors(manifest, figures, states or {}),
-        annotated_map=_annotated_map(model, figures),
+        errors=errors.examples,
+        annotated_map=errors.map,
         versions=manifest.versions,
         facts=facts,
     )
 
 
-def _scores(manifest: ModelManifest, figures: Figures | None) -> NDArray[np.float64] | None:
-    """Held-out score of each training cell; None where it is not known which is whose."""
-    held_out = None if figures is None else figures.held_out
-    cells = manifest.training_cells
-    if held_out is None or held_out.is_abnormal != tuple(c.cls == "abnormal" for c in cells):
-        return None  # of an earlier version, or some could not be read
-    scores: NDArray[np.float64] = np.array(held_out.p_abnormal, np.float64).mean(axis=0)
-    return scores
-
-
 def _calls(manifest: ModelManifest, figures: Figures) -> list[Calls]:
     """Count what is called abnormal while held out, by class and kind, of cells that count."""
     held_out = figures.held_out
-    if held_out is None or _scores(manifest, figures) is None:
+    if held_out is None or held_out_scores(manifest) is None:
         return []
     called = held_out.called(figures.threshold).mean(axis=0)
     used = held_out.counted
@@ -120,71 +99,4 @@ def _calls(manifest: ModelManifest, figures: Figures) -> list[Calls]:
         Calls(name=name, n=int(n), n_called=float(called[used & rows].sum()))
         for name, rows in groups
         if (n := (used & rows).sum())
-    ]
-
-
-def _errors(
-    manifest: ModelManifest, figures: Figures, states: Mapping[str, PlateState]
-) -> list[ErrorExamples]:
-    """Show held-out cells whose annotation and score disagree, the surest first."""
-    scores = _scores(manifest, figures)
-    if scores is None:
-        return []
-    cells = manifest.training_cells
-    is_abnormal = np.array([cell.cls == "abnormal" for cell in cells], dtype=bool)
-    is_called = scores.astype(np.float32) >= np.float32(figures.threshold)
-
-    def examples(title: str, rows: NDArray[np.int64]) -> ErrorExamples:
-        shown = [
-            (cells[row], f"{cells[row].well} {scores[row]:.2f} {cells[row].kind or ''}".strip())
-            for row in rows[:_SHOWN_ERRORS]
-        ]
-        return ErrorExamples(
-            title=f"{title}: {count_of(len(rows), 'cell')}",
-            pictures=annotated_pictures(states, shown),
-        )
-
-    order = np.argsort(scores, kind="stable")
-    alarms = order[::-1][(~is_abnormal & is_called)[order[::-1]]]
-    misses = order[(is_abnormal & ~is_called)[order]]
-    return [
-        examples("Annotated normal, called abnormal", alarms),
-        examples("Annotated abnormal, called normal", misses),
-    ]
-
-
-def _annotated_map(model: Model, figures: Figures | None) -> AnnotatedMap | None:
-    """Lay the annotated cells out by the two directions in which they differ most."""
-    manifest, novelty = model.manifest, model.novelty
-    scores = _scores(manifest, figures)
-    if novelty is None or scores is None or figures is None:
-        return None
-    rows = compared_with(len(scores))
-    if len(rows) != len(novelty.annotated):
-        return None
-    from sklearn.decomposition import PCA  # slow to import
-
-    pca = PCA(n_components=2, svd_solver="full")
-    places = pca.fit_transform(novelty.annotated.astype(np.float64))
-    first, second = pca.explained_variance_ratio_.tolist()
-    is_abnormal = np.array([cell.cls == "abnormal" for cell in manifest.training_cells])
-    is_called = scores.astype(np.float32) >= np.float32(figures.threshold)
-    return AnnotatedMap(
-        places=places,
-        is_abnormal=is_abnormal[rows],
-        is_wrong=(is_abnormal != is_called)[rows],
-        texts=_texts(manifest, scores, rows),
-        explained=(first, second),
-        n_annotated=len(scores),
-    )
-
-
-def _texts(
-    manifest: ModelManifest, scores: NDArray[np.float64], rows: NDArray[np.int64]
-) -> Sequence[str]:
-    cells = manifest.training_cells
-    return [
-        f"{cells[row].plate} {cells[row].well}: annotated "
-        f"{cells[row].kind or cells[row].cls}, held-out score {scores[row]:.2f}"
-        for row in rows
     ]

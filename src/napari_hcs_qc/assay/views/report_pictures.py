@@ -16,7 +16,7 @@ from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.qc.reports.plate_report import Picture, WellPictures
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -62,22 +62,19 @@ def well_pictures(scored: ScoredPlate, worst: SiteKey) -> WellPictures:
     )
 
 
-def annotated_pictures(
-    states: Mapping[str, PlateState], cells: Iterable[tuple[TrainingCell, str]]
-) -> list[Picture]:
-    """Cut annotated cells with their captions; what cannot be read any more is left out."""
-    pictures = []
-    for cell, caption in cells:
-        state = states.get(cell.plate)
-        if state is None:
-            continue
-        try:
-            grey = _grey(state, SiteKey(cell.well, cell.site))
-        except UnreadableSiteError:
-            continue
-        [crop] = _crops(state, grey, [cell.y_px], [cell.x_px])
-        pictures.append(Picture(crop, caption))
-    return pictures
+def annotated_picture(
+    states: Mapping[str, PlateState], cell: TrainingCell, caption: str
+) -> Picture | None:
+    """Cut an annotated cell; None where its site cannot be read any more."""
+    state = states.get(cell.plate)
+    if state is None:
+        return None
+    try:
+        grey = _grey(state, SiteKey(cell.well, cell.site))
+    except UnreadableSiteError:
+        return None
+    [crop] = _crops(state, grey, [cell.y_px], [cell.x_px])
+    return Picture(crop, caption)
 
 
 def _grey(state: PlateState, site: SiteKey) -> NDArray[np.float32]:

@@ -261,10 +261,7 @@ class AnnotateDock(Dock):
         self._target.setText(f"{text}, {n_hidden:,} out of view" if n_hidden else text)
 
     def _show_cell(self, cell: Conflict | LabelIssue) -> None:
-        session = self._session
-        for item in session.assay.plates:  # a folder may have been renamed since
-            if item.plate is not None and item.plate.name == cell.plate:
-                session.selection.go_to_cell(item.name, cell.site, cell.y_px, cell.x_px)
+        self._session.go_to_annotated(cell.plate, cell.site, cell.y_px, cell.x_px)
 
     # ---- following -----------------------------------------------------------------------
 

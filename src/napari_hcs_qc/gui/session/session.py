@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate
     from napari_hcs_qc.assay.views.open_assay import OpenAssay, OpenPlate
     from napari_hcs_qc.gui.session.background_jobs import BackgroundJob
+    from napari_hcs_qc.plates.plate import SiteKey
 
 _RECORDING = "recording an annotation"
 _SETTLE_MS = 50  # the image is painted by then, also without a graphics card
@@ -161,6 +162,18 @@ class Session(QObject):
             selection.show_plate(plate.name)
             if site is not None and selection.plate is not None and site in selection.plate.sites:
                 selection.go_to(site)
+
+    def go_to_annotated(self, plate: str, site: SiteKey, y_px: float, x_px: float) -> None:
+        """Show a cell in its site, by the name of its plate in annotations and models."""
+        for item in self.assay.plates:  # a folder may have been renamed since
+            if item.plate is not None and item.plate.name == plate:
+                self.selection.go_to_cell(item.name, site, y_px, x_px)
+                return
+        self.message.emit(
+            "info",
+            f"The images of plate {plate} are not open, so its cell cannot be shown; set their "
+            "path with hcs-qc relocate.",
+        )
 
     def close_assay(self) -> None:
         """End all work on the assay; every annotation is on the disk already."""

@@ -19,6 +19,7 @@ from napari_hcs_qc.gui.widgets.controls import (
     lay_out,
     name_parts,
     push_button,
+    row,
 )
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
 
@@ -36,6 +37,7 @@ class ModelFigures(QWidget):
     """The figures of one model."""
 
     measure_requested = Signal()
+    errors_toggled = Signal(bool)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -45,6 +47,13 @@ class ModelFigures(QWidget):
         self._recorded, self._displayed = _NOTHING, _NOTHING
         self._last: _Recorded | None = None
         self._title = heading("")
+        self._errors = push_button(
+            "",
+            "The annotated cells on a map of the embedding, and pictures of those that models "
+            "trained without them call otherwise; a click goes to the cell.",
+        )
+        self._errors.setCheckable(True)
+        self._errors.toggled.connect(self._toggle)
         self._sentence = WrappedLabel()
         self._measure = push_button(
             "Measure now",
@@ -74,7 +83,8 @@ class ModelFigures(QWidget):
             ),
         ):
             self._charts.setTabToolTip(self._charts.addTab(page, title), tip)
-        lay_out(self, self._title, self._numbers, self._sentence, self._measure, self._charts)
+        self._details = holder(column(self._numbers, self._sentence, self._measure, self._charts))
+        lay_out(self, row(self._title, None, self._errors), self._details)
         name_parts(self)
         self._display()
         self._refresh()
@@ -116,7 +126,13 @@ class ModelFigures(QWidget):
         if shown is not self._displayed:
             self._displayed = shown
             self._display()
-        self._title.setText(f"Figures of model {shown.model}" if shown.model else "No model yet")
+        title = f"Figures of model {shown.model}" if shown.model else "No model yet"
+        shows_errors = self._errors.isChecked()
+        if shows_errors and model is not None:
+            title = f"Errors of model {model.id}"
+        self._title.setText(title)
+        self._errors.setText("Back to figures" if shows_errors else "Map and errors")
+        self._errors.setVisible(shows_errors or shown.is_measured)
         self._numbers.setEnabled(model is None or shown is own)
         self._sentence.setText(self._text())
         # A model of an earlier version has figures, but not all that are drawn here.
@@ -124,6 +140,11 @@ class ModelFigures(QWidget):
         is_partial &= not own.is_measured or own.lacks_charts
         self._measure.setVisible(is_partial and not self._is_measuring)
         self._measure.setText("Measure the rest" if own.is_measured else "Measure now")
+
+    def _toggle(self, shows_errors: bool) -> None:
+        self._details.setVisible(not shows_errors)
+        self._refresh()
+        self.errors_toggled.emit(shows_errors)
 
     def _display(self) -> None:
         shown = self._displayed
@@ -160,14 +181,14 @@ class ModelFigures(QWidget):
         )
         self._grid.addWidget(_number("mean ± sd", tips[0], is_heading=True), 0, 1)
         self._grid.addWidget(_number("95 % interval", tips[1], is_heading=True), 0, 2)
-        for row, figure in enumerate(figures, start=1):
+        for line, figure in enumerate(figures, start=1):
             name = QLabel(_short(figure.name))
             name.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             name.setToolTip(_name_tip(figure))
-            self._grid.addWidget(name, row, 0)
-            self._grid.addWidget(_number(_mean_text(figure), tips[0]), row, 1)
+            self._grid.addWidget(name, line, 0)
+            self._grid.addWidget(_number(_mean_text(figure), tips[0]), line, 1)
             self._grid.addWidget(
-                _number(figure.interval_text().removesuffix(" to say"), tips[1]), row, 2
+                _number(figure.interval_text().removesuffix(" to say"), tips[1]), line, 2
             )
         self._grid.setColumnStretch(0, 1)
 

@@ -14,13 +14,16 @@ from napari_hcs_qc.gui.canvas.novelty_line import NoveltyLine
 from napari_hcs_qc.gui.keys.key_names import RETRAIN
 from napari_hcs_qc.gui.keys.own_keys import shown
 from napari_hcs_qc.gui.session.job_bar import JobBar
+from napari_hcs_qc.gui.train.model_errors import ModelErrors
 from napari_hcs_qc.gui.train.model_figures import ModelFigures
 from napari_hcs_qc.gui.train.model_history_view import ModelHistory
 from napari_hcs_qc.gui.widgets.controls import (
     check_box,
+    column,
     divider,
     form,
     heading,
+    holder,
     line_edit,
     push_button,
     row,
@@ -46,24 +49,26 @@ class TrainDock(Dock):
         self._make_widgets()
         self._jobs = JobBar(self._session.jobs, ("retrain", "figures", "compare"), parent=self)
         self.figures = ModelFigures()
+        self.errors = ModelErrors(self._workspace)
+        self.errors.hide()
         self.history = ModelHistory()
+        options = form(
+            ("Head", self._options["head"]),
+            ("Retrain", row(self._auto, self._every, None)),
+            ("Cut cells", self._include_cut),
+            ("Note", self._note),
+        )
+        self._above = holder(column(NoveltyLine(self._session), options))
+        self._below = holder(column(divider(), heading("Models"), self.history, None))
         self._lay_out(
             self._retrain,
             self._clicks,
-            NoveltyLine(self._session),
-            form(
-                ("Head", self._options["head"]),
-                ("Retrain", row(self._auto, self._every, None)),
-                ("Cut cells", self._include_cut),
-                ("Note", self._note),
-            ),
+            self._above,
             self._jobs,
             divider(),
             self.figures,
-            divider(),
-            heading("Models"),
-            self.history,
-            None,
+            (self.errors, 1),
+            (self._below, 1),
             spacing=6,
         )
         set_tab_order(
@@ -74,6 +79,7 @@ class TrainDock(Dock):
             self._include_cut,
             self._note,
             self.figures,
+            self.errors,
         )
         self._connect()
         self.set_value(self._session.options.value())
@@ -127,6 +133,12 @@ class TrainDock(Dock):
         except HcsQcError as error:  # while cells are being found, for example
             self._session.message.emit("error", str(error))
             self.refresh()
+
+    def _show_errors(self, are_shown: bool) -> None:
+        """Give the room of options, figures and models to the errors, or back."""
+        for part in (self._above, self._below):
+            part.setVisible(not are_shown)
+        self.errors.setVisible(are_shown)
 
     def _list_models(self) -> None:
         job = self._training.list_models()
@@ -219,6 +231,7 @@ class TrainDock(Dock):
         self._every.valueChanged.connect(self._set_auto)
         self._include_cut.toggled.connect(self._set_include_cut)
         self.figures.measure_requested.connect(lambda: training.measure())
+        self.figures.errors_toggled.connect(self._show_errors)
         self.history.noted.connect(training.set_note)
         self.history.compare_requested.connect(self._compare)
         self.history.restore_requested.connect(training.restore)

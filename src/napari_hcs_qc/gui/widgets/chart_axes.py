@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt
+from qtpy.QtCore import QEvent, QLineF, QPointF, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QFontMetricsF, QPainter, QPen
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
@@ -73,7 +73,7 @@ class PlotArea:
 class Sign(NamedTuple):
     """An entry of a legend: how it is drawn, in which colour, and what it means."""
 
-    shape: Literal["dot", "box", "dash", "none"]
+    shape: Literal["dot", "box", "dash", "cross", "none"]
     colour: QColor
     text: str
 
@@ -237,6 +237,9 @@ class Chart(QWidget):
                 pen.setDashPattern([2.0, 1.5])  # so short a line shows two dashes
                 painter.setPen(pen)
                 painter.drawLine(middle - QPointF(mark / 2, 0), middle + QPointF(mark / 2, 0))
+            elif sign.shape == "cross":
+                painter.setPen(QPen(sign.colour, 2))
+                painter.drawLines(cross(middle, mark / 2))
             painter.setPen(ink(self))
             painter.drawText(room, int(RIGHT), sign.text)
             left += width + gap
@@ -251,6 +254,12 @@ class Chart(QWidget):
                 spaced.append((value, text))
                 free = middle - half
         return spaced
+
+
+def cross(middle: QPointF, half_px: float) -> list[QLineF]:
+    """Lines of a diagonal cross."""
+    corner, other = QPointF(half_px, half_px), QPointF(half_px, -half_px)
+    return [QLineF(middle - corner, middle + corner), QLineF(middle - other, middle + other)]
 
 
 def nearest(points: Iterable[QPointF], point: QPointF) -> int:

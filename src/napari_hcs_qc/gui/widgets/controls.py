@@ -225,7 +225,9 @@ def divider() -> QFrame:
 
 
 def to_image(picture: NDArray[np.uint8]) -> QImage:
-    """Give a (height, width, 3) uint8 picture as Qt's own; the pixels are copied."""
+    """Give a uint8 picture, (height, width, 3) or grey, as Qt's own; the pixels are copied."""
     height, width = picture.shape[:2]
-    image = QImage(picture.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888)
-    return image.copy()
+    form, depth = QImage.Format.Format_RGB888, 3
+    if picture.ndim == 2:
+        form, depth = QImage.Format.Format_Grayscale8, 1
+    return QImage(picture.tobytes(), width, height, depth * width, form).copy()

@@ -195,6 +195,7 @@ class AnnotatedMap:
     is_abnormal: NDArray[np.bool_]  # as annotated
     is_wrong: NDArray[np.bool_]  # while held out
     texts: Sequence[str]  # of each cell
+    rows: NDArray[np.int64]  # of each cell among all that were annotated
     explained: tuple[float, float]  # share of the variance along each
     n_annotated: int  # of which `places` may be a sample
 

@@ -78,6 +78,7 @@ class ErrorExamples:
 
     title: str
     pictures: Sequence[Picture]  # the surest first
+    rows: Sequence[int]  # of each picture's cell among all that were annotated
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,12 @@ import pytest
 
 from napari_hcs_qc.assay.store.figures import Figures, HeldOut
 from napari_hcs_qc.assay.store.model_manifest import TrainingCell
+from napari_hcs_qc.assay.views import held_out_errors as views
 from napari_hcs_qc.assay.views.model_card import model_card
 from napari_hcs_qc.cells.recipe import get_recipe
 from napari_hcs_qc.evaluation.novelty import Novelty
+from napari_hcs_qc.job import Cancelled, Job
+from napari_hcs_qc.qc.reports.plate_report import Picture
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,6 +90,25 @@ def test_errors_are_told_apart_and_counted_at_the_threshold() -> None:
     assert [error.title[-7:] for error in model_card(model(), 0.7).errors] == [" 1 cell", "2 cells"]
 
 
+def test_pictures_are_of_the_surest_errors_that_can_be_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A cell whose site cannot be read is counted, and no other picture takes its place."""
+
+    def cut(_states: Any, cell: TrainingCell, caption: str) -> Picture | None:
+        if cell.well == "A07":
+            return None
+        return Picture(np.zeros((2, 2), np.uint8), caption)
+
+    monkeypatch.setattr(views, "annotated_picture", cut)
+    _, misses = views.held_out_errors(model(), 0.85, {}).examples
+    assert misses.title.endswith("called normal: 3 cells")
+    assert [picture.caption for picture in misses.pictures] == ["A05 0.20 blur", "A06 0.60 dead"]
+    assert list(misses.rows) == [4, 5]
+    with pytest.raises(Cancelled):
+        views.held_out_errors(model(), 0.85, {}, job=Job(should_stop=lambda: True))
+
+
 def test_the_map_shows_every_annotated_cell_and_which_were_wrong() -> None:
     many = CELLS * 4
     found = model_card(model(many), 0.5).annotated_map
@@ -94,6 +116,7 @@ def test_the_map_shows_every_annotated_cell_and_which_were_wrong() -> None:
     assert found.places.shape == (len(many), 2) and found.n_annotated == len(many)
     assert found.is_abnormal.tolist() == [cell[0] == "abnormal" for cell in many]
     assert found.is_wrong.sum() == 2 * 4
+    assert found.rows.tolist() == list(range(len(many)))
     assert found.texts[4] == "P A05: annotated blur, held-out score 0.20"
     first, second = found.explained
     assert 0.5 < first <= 1 - second
@@ -106,5 +129,5 @@ def test_the_map_shows_every_annotated_cell_and_which_were_wrong() -> None:
 def test_what_is_not_known_of_each_cell_is_not_shown() -> None:
     """Some cells could not be read, so scores are not of these cells in this order."""
     card = model_card(model(CELLS * 4, n_scored=20), 0.5)
-    assert (card.calls, card.errors, card.annotated_map) == ([], [], None)
+    assert (card.calls, card.errors, card.annotated_map) == ([], (), None)
     assert model_card(model(), 0.5).annotated_map is None  # too few for novelty

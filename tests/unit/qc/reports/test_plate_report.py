@@ -266,14 +266,16 @@ def test_it_shows_where_the_model_is_wrong(data: ReportData, tmp_path: Path) -> 
         is_abnormal=np.array([False, True, True]),
         is_wrong=np.array([False, False, True]),
         texts=["P A01", f"P {EVIL}", "P A03"],
+        rows=np.array([2, 40, 1100]),
         explained=(0.4, 0.1),
         n_annotated=1200,
     )
+    title = "Annotated normal, called abnormal: 1 cell"
     assert data.model is not None
     card = replace(
         data.model,
         calls=[Calls(name="of these haze", n=6, n_called=1.0)],
-        errors=[ErrorExamples(title="Annotated normal, called abnormal: 1 cell", pictures=crops)],
+        errors=[ErrorExamples(title=title, pictures=crops, rows=[2])],
         annotated_map=cells,
     )
     text, page = read(write_report(replace(data, model=card), tmp_path / "r.html"))
