@@ -86,6 +86,15 @@ def test_nothing_that_is_needed_is_below_the_fold(
             for part in parts:
                 with subtests.test(f"{name}: {part} at {width} × {height}"):
                     assert is_in_sight(panel.findChild(object, part))
+        train = person.panel(TRAIN)
+        person.click(person.button(train, QPushButton, "Map and errors"))
+        person.session.models.set_threshold(0.98)
+        person.until(lambda: train.errors.misses.value())  # noqa: B023 - at once
+        person.idle()
+        for part in ("retrain", "errors", "map", "alarms", "misses"):
+            with subtests.test(f"errors: {part} at {width} × {height}"):
+                assert is_in_sight(train.findChild(object, part))
+        person.click(person.button(train, QPushButton, "Back to figures"))
     person.window.resize(1280, 720)
     end = threading.Event()
     plate = person.panel(PLATE)

@@ -38,6 +38,7 @@ class CellMap(Chart):
         self._map: AnnotatedMap | None = None
         self._current: int | None = None
         self.setMouseTracking(True)
+        self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)  # a class key is for the cell then
 
     def value(self) -> AnnotatedMap | None:
         """Give the cells shown."""
@@ -75,29 +76,29 @@ class CellMap(Chart):
         cells = self._map
         assert cells is not None
         self.draw_axes(painter, self.area())
-        colours = QColor(NORMAL_COLOUR), QColor(ABNORMAL_COLOUR)
-        self.draw_legend(
-            painter,
-            [
-                Sign("dot", colours[0], "normal"),
-                Sign("box", colours[1], "abnormal"),
-                Sign("cross", ink(self), "called otherwise"),
-            ],
-        )
+        normal, abnormal = QColor(NORMAL_COLOUR), QColor(ABNORMAL_COLOUR)
+        signs = [
+            Sign("dot", normal, "normal"),
+            Sign("box", abnormal, "abnormal"),
+            Sign("cross", ink(self), "called otherwise"),
+        ]
+        self.draw_legend(painter, signs)
         places = self._places()
-        for index in np.argsort(cells.is_wrong, kind="stable").tolist():
-            middle = QPointF(*places[index])
-            half = 5.0 if cells.is_wrong[index] else 3.5
-            mark = QRectF(middle.x() - half, middle.y() - half, 2 * half, 2 * half)
-            painter.setPen(QPen(paper(self), 1))
-            painter.setBrush(colours[int(cells.is_abnormal[index])])
-            if cells.is_abnormal[index]:
-                painter.drawRect(mark)
-            else:
-                painter.drawEllipse(mark)
-            if cells.is_wrong[index]:
+        for is_wrong, half in ((False, 3.5), (True, 5.0)):
+            for is_abnormal, colour, draw in (
+                (False, normal, painter.drawEllipse),
+                (True, abnormal, painter.drawRect),
+            ):
+                painter.setPen(QPen(paper(self), 1))
+                painter.setBrush(colour)
+                chosen = (cells.is_wrong == is_wrong) & (cells.is_abnormal == is_abnormal)
+                corners = (places[chosen] - half).tolist()
+                marks = [QRectF(*corner, 2 * half, 2 * half) for corner in corners]
+                for mark in marks:
+                    draw(mark)
                 painter.setPen(QPen(ink(self), 2))
-                painter.drawLines(cross(middle, half + 2))
+                for mark in marks if is_wrong else ():
+                    painter.drawLines(cross(mark.center(), half + 2))
         for index in np.flatnonzero(cells.rows == self._current).tolist():
             painter.setPen(QPen(ink(self), 2))
             painter.setBrush(Qt.BrushStyle.NoBrush)
@@ -112,7 +113,8 @@ class CellMap(Chart):
     def mousePressEvent(self, event: Any) -> None:
         """Go to the cell under the mouse."""
         index = self._index_at(event.position())
-        if self._map is not None and index is not None:
+        is_left = event.button() == Qt.MouseButton.LeftButton
+        if self._map is not None and index is not None and is_left:
             self.activated.emit(int(self._map.rows[index]))
 
     def area(self) -> PlotArea:
@@ -130,9 +132,15 @@ class CellMap(Chart):
     def _places(self) -> NDArray[np.float64]:
         """Where the cells are drawn, (n_cells, 2) px."""
         assert self._map is not None
-        area = self.area()
-        points = (area.at(*place) for place in self._map.places.tolist())
-        return np.array([(point.x(), point.y()) for point in points])
+        area, places = self.area(), self._map.places
+        x, y = area.x, area.y
+        first, last = area.at(x.low, y.low), area.at(x.high, y.high)
+        return np.column_stack(
+            [
+                np.interp(places[:, 0], (x.low, x.high), (first.x(), last.x())),
+                np.interp(places[:, 1], (y.low, y.high), (first.y(), last.y())),
+            ]
+        )
 
     def _index_at(self, point: QPointF) -> int | None:
         if self._map is None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QMargins, QSize, Qt, Signal
 from qtpy.QtGui import QIcon, QPixmap
-from qtpy.QtWidgets import QLabel, QListWidget, QListWidgetItem, QSizePolicy, QWidget
+from qtpy.QtWidgets import QLabel, QListWidget, QListWidgetItem, QWidget
 
 from napari_hcs_qc.gui.widgets.controls import lay_out, name_parts, to_image
 from napari_hcs_qc.gui.widgets.tables import ROLE
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _SIDE_PX = 60
 _TILE = QSize(86, 100)  # with its caption
+_EDGE_PX = 2
 
 
 class ErrorPictures(QWidget):
@@ -42,8 +44,8 @@ class ErrorPictures(QWidget):
         """Show errors of one kind, or nothing."""
         self._examples = examples
         self._list.clear()
-        self.setVisible(examples is not None)
         if examples is None:
+            self.hide()
             return
         self._title.setText(examples.title)
         for picture, row in zip(examples.pictures, examples.rows, strict=True):
@@ -54,13 +56,24 @@ class ErrorPictures(QWidget):
             item.setData(ROLE, row)
             self._list.addItem(item)
         self._list.setVisible(bool(examples.rows))
-        policy = QSizePolicy.Policy
-        self.setSizePolicy(policy.Preferred, policy.Preferred if examples.rows else policy.Fixed)
+        self._fit()
+        self.show()
+
+    def resizeEvent(self, event: Any) -> None:
+        """Keep the height that the pictures need."""
+        super().resizeEvent(event)
+        self._fit()
 
     def set_current(self, row: int) -> None:
         """Select the picture of a cell; none where it has none here."""
         rows = [] if self._examples is None else list(self._examples.rows)
         self._list.setCurrentRow(rows.index(row) if row in rows else -1)
+
+    def _fit(self) -> None:
+        """Leave to others the room that no picture needs."""
+        n_rows = math.ceil(self._list.count() / max(1, self.width() // _TILE.width()))
+        title = self._title.sizeHint().height()
+        self.setMaximumHeight(title + n_rows * _TILE.height() + 2 * _EDGE_PX)
 
     def _activate(self, item: QListWidgetItem) -> None:
         self.activated.emit(item.data(ROLE))
@@ -86,7 +99,7 @@ class _Pictures(QListWidget):
 
     def sizeHint(self) -> QSize:
         """Ask for one row; there are more where the panel has room."""
-        return _TILE.grownBy(QMargins(2, 2, 2, 2))
+        return _TILE.grownBy(QMargins(_EDGE_PX, _EDGE_PX, _EDGE_PX, _EDGE_PX))
 
     def minimumSizeHint(self) -> QSize:
         """As `sizeHint`."""

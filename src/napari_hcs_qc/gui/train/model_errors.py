@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _Wanted: TypeAlias = "tuple[str, Model | None, float]"  # why nothing; of what, at which threshold
 _NOT_KNOWN = "It is not known which cells the figures of this model are of; retrain to see them."
-_TOO_FEW = "Too few cells are annotated for a map."
+_TOO_FEW = "A map needs more annotated cells, in more wells."
 
 
 class ModelErrors(QWidget):
