@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
     QComboBox,
     QDialogButtonBox,
     QLineEdit,
+    QListWidget,
     QMenu,
     QPushButton,
     QSlider,
@@ -31,6 +32,7 @@ from napari_hcs_qc.gui.review.review_table import ReviewTable
 from napari_hcs_qc.gui.widgets.histogram_chart import HistogramChart
 from napari_hcs_qc.gui.widgets.palette import ABNORMAL_COLOUR, NORMAL_COLOUR, rgba
 from napari_hcs_qc.gui.window.desk import ANNOTATE, GUIDE, OVERLAY, PLATE, REVIEW, TRAIN
+from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.study.benchmark.results import mistakes
 from napari_hcs_qc.study.gui.benchmark_choice import BenchmarkChoice
 from napari_hcs_qc.study.gui.benchmark_detail import BenchmarkDetail
@@ -301,13 +303,34 @@ def a_day(person: Person, home: Path, out: Path) -> dict[str, Any]:
     person.panel(TRAIN)
     person.until(lambda: person.session.models.model.manifest.cross_validation is not None, 240)
     person.idle()
-    person.picture("desk-train")
+    look_at_an_error(person)
+    person.go_to("C06", 1)
     move_threshold(person)
     person.picture("desk-overlay")
     benchmark(person)
     decided = review_three(person, assay)
     export(person, out, decided)
     return leave(person)
+
+
+def look_at_an_error(person: Person) -> None:
+    """Go from the picture of the surest error to its cell, and back to the figures."""
+    train = person.panel(TRAIN)
+    person.click(person.button(train, QPushButton, "Map and errors"))
+    person.until(lambda: train.errors.alarms.value() is not None)
+    person.idle()
+    for part in (train.errors.misses, train.errors.alarms):
+        if part.value().rows:
+            pictures = part.findChild(QListWidget)
+            place = pictures.visualItemRect(pictures.item(0)).center()
+            person.click(pictures.viewport(), place)
+            row = part.value().rows[0]
+            cell = person.session.models.model.manifest.training_cells[row]
+            assert person.session.selection.site == SiteKey(cell.well, cell.site)
+            person.idle()
+            break
+    person.picture("desk-errors")
+    person.click(person.button(train, QPushButton, "Back to figures"))
 
 
 @pytest.mark.realdata

@@ -8,7 +8,7 @@ import numpy as np
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QPainter, QPen
 
-from napari_hcs_qc.gui.widgets.chart_axes import Axis, Chart, PlotArea, Sign, cross
+from napari_hcs_qc.gui.widgets.chart_axes import Axis, Chart, PlotArea, Sign, draw_cross
 from napari_hcs_qc.gui.widgets.palette import ABNORMAL_COLOUR, NORMAL_COLOUR, ink, paper
 from napari_hcs_qc.text import percent
 
@@ -93,12 +93,12 @@ class CellMap(Chart):
                 painter.setBrush(colour)
                 chosen = (cells.is_wrong == is_wrong) & (cells.is_abnormal == is_abnormal)
                 corners = (places[chosen] - half).tolist()
-                marks = [QRectF(*corner, 2 * half, 2 * half) for corner in corners]
+                marks = [QRectF(left, top, 2 * half, 2 * half) for left, top in corners]
                 for mark in marks:
                     draw(mark)
                 painter.setPen(QPen(ink(self), 2))
                 for mark in marks if is_wrong else ():
-                    painter.drawLines(cross(mark.center(), half + 2))
+                    draw_cross(painter, mark.center(), half + 2)
         for index in np.flatnonzero(cells.rows == self._current).tolist():
             painter.setPen(QPen(ink(self), 2))
             painter.setBrush(Qt.BrushStyle.NoBrush)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from qtpy.QtCore import QEvent, QLineF, QPointF, QRectF, QSize, Qt
+from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QFontMetricsF, QPainter, QPen
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
@@ -239,7 +239,7 @@ class Chart(QWidget):
                 painter.drawLine(middle - QPointF(mark / 2, 0), middle + QPointF(mark / 2, 0))
             elif sign.shape == "cross":
                 painter.setPen(QPen(sign.colour, 2))
-                painter.drawLines(cross(middle, mark / 2))
+                draw_cross(painter, middle, mark / 2)
             painter.setPen(ink(self))
             painter.drawText(room, int(RIGHT), sign.text)
             left += width + gap
@@ -256,10 +256,10 @@ class Chart(QWidget):
         return spaced
 
 
-def cross(middle: QPointF, half_px: float) -> list[QLineF]:
-    """Lines of a diagonal cross."""
-    corner, other = QPointF(half_px, half_px), QPointF(half_px, -half_px)
-    return [QLineF(middle - corner, middle + corner), QLineF(middle - other, middle + other)]
+def draw_cross(painter: QPainter, middle: QPointF, half_px: float) -> None:
+    """Draw a diagonal cross."""
+    for corner in (QPointF(half_px, half_px), QPointF(half_px, -half_px)):
+        painter.drawLine(middle - corner, middle + corner)
 
 
 def nearest(points: Iterable[QPointF], point: QPointF) -> int:
