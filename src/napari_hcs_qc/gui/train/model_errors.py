@@ -53,16 +53,19 @@ class ModelErrors(QWidget):
         self.refresh()
 
     def refresh(self, *_: object) -> None:
-        """Show the errors of the model in use at the threshold of now, once that rests."""
+        """Show the errors of the model in use at the threshold of now, once it rests."""
         session = self._session
         model, threshold = session.models.model, session.models.threshold
         wanted = (self._why_none(model), model, threshold)
         if not self.isVisible() or wanted == self._wanted:
             return
+        has_moved = self._wanted is not None and self._wanted[:2] == wanted[:2]
         self._wanted = wanted
         if wanted[0] or model is None:
             self._show(wanted, HeldOutErrors())
             return
+        if not has_moved:
+            self.map.set_value(None, "Looking for errors…")
         states = [item.state for item in session.assay.plates if item.state is not None]
         job = session.start(
             f"Errors of model {model.id}",
@@ -73,9 +76,10 @@ class ModelErrors(QWidget):
             slot="errors",
             quiet=True,
             failure="warning",
-            after_s=SETTLE_MS / 1000,
+            after_s=SETTLE_MS / 1000 if has_moved else 0.0,
         )
         follow(job.finished, self, lambda errors: self._show(wanted, errors))
+        follow(job.failed, self, lambda text: self.map.set_value(None, text))
 
     def _show(self, wanted: _Wanted, errors: HeldOutErrors) -> None:
         if wanted != self._wanted:  # blind since, for example
