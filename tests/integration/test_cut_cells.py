@@ -135,7 +135,10 @@ def test_every_count_of_abnormal_cells_is_the_same(
     cells = score(assay)[0].state.cells
     annotate(assay, cells[cells["is_cut"]].iloc[:3], "abnormal")
     annotate(assay, cells[~cells["is_cut"]].iloc[:5], "normal")
+    free = cells.iloc[:1].assign(y_px=1.0)  # on the border, where no nucleus was found
+    annotate(assay, free, "abnormal")
     scored = score(assay)[0]
+    assert len(scored.state.matched.added) > 0
     p_abnormal = scored.prediction.table["p_abnormal"]
     n = scored.n_abnormal
     assert n not in (0, (p_abnormal >= assay.threshold).sum())
@@ -145,6 +148,8 @@ def test_every_count_of_abnormal_cells_is_the_same(
     assert main(["predict", str(assay_copy), "--quiet"]) == 0
     printed = capsys.readouterr().out
     assert (data["n_abnormal"], data["n_counted"]) == (n, scored.n_counted)
+    assert data["n_cells"] - data["n_added"] == len(scored.state.plate_cells.cells)
+    assert f" cells ({data['n_added']} added by annotations; " in printed
     assert f", {n} of {scored.n_counted} abnormal by model 0001; " in printed
     assert scored_lines([scored])[0] in printed  # what `run` prints
     export(assay, tmp_path / "out")

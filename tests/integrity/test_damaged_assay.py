@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -154,3 +156,32 @@ def test_commands_end_in_a_line(
         if not out.exists():
             out.mkdir()
     load_plate(AssayFolder.open(path), AssayFolder.open(path).plates[0].name)
+
+
+@pytest.mark.parametrize("change", [flipped, damaged])
+def test_processes_of_their_own_end_in_a_line(
+    change: Callable[[bytes, random.Random], bytes], path: Path, tmp_path: Path
+) -> None:
+    """Twenty of each, over all parts; what is exported is what was exported before, or nothing."""
+    rng = random.Random(f"processes {change.__name__}")
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "napari_hcs_qc", "export", str(path), str(out), "--quiet"]
+    subprocess.run(command, check=True, capture_output=True, timeout=900)
+    expected = (out / "cells.csv").read_bytes()
+    for trial in range(max(2, N_FLIPS // 10)):
+        pattern, _ = list(_PARTS.values())[trial % len(_PARTS)]
+        file = rng.choice(sorted(file for file in path.glob(pattern) if file.stat().st_size))
+        whole = file.read_bytes()
+        shutil.rmtree(out, ignore_errors=True)
+        file.write_bytes(change(whole, rng))
+        try:
+            ran = subprocess.run(command, capture_output=True, text=True, timeout=900)
+        finally:
+            file.write_bytes(whole)
+        assert "Traceback" not in ran.stderr
+        assert ran.returncode in (0, 2), ran.stderr
+        if ran.returncode == 0:
+            assert (out / "cells.csv").read_bytes() == expected, file
+        else:
+            assert "error" in ran.stderr
+            assert not (out / "cells.csv").exists()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
+import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -193,3 +195,37 @@ def test_a_garbled_file_is_read_or_refused(
     finally:
         path.write_bytes(whole)
     assert n_refused > N_INPUTS / 100
+
+
+@pytest.mark.parametrize(
+    "name", ["labels", "platemap", "loaddata", "SCREEN.toml", "HTD", ".zattrs"]
+)
+def test_a_process_of_its_own_reads_or_refuses_a_garbled_file(
+    name: str, seeds: dict[str, Path], made: SimulatedPlate, assay: Path, tmp_path: Path
+) -> None:
+    path, other = seeds[name], str(tmp_path / "other")
+    new = ("new", other)
+    arguments = {
+        "labels": ("annotate", str(assay), "--annotator", "Ben", "--from", str(path)),
+        "platemap": (*new, str(made.plate_dir), "--platemap", str(path)),
+        "loaddata": (*new, str(path)),
+        "SCREEN.toml": ("screen", str(path), "--out", other),
+        "HTD": (*new, str(made.plate_dir)),
+        ".zattrs": (*new, str(path.parent)),
+    }[name]
+    whole, rng = path.read_bytes(), random.Random(f"process {name}")
+    try:
+        for _ in range(max(1, N_INPUTS // 250)):
+            shutil.rmtree(other, ignore_errors=True)
+            path.write_bytes(garbled(whole, rng))
+            ran = subprocess.run(
+                [sys.executable, "-m", "napari_hcs_qc", *arguments],
+                capture_output=True,
+                text=True,
+                timeout=900,
+            )
+            assert "Traceback" not in ran.stderr
+            assert ran.returncode in (0, 2), ran.stderr
+            assert (ran.returncode == 0) == ("error" not in ran.stderr), ran.stderr
+    finally:
+        path.write_bytes(whole)

@@ -49,10 +49,12 @@ def scored_lines(scored: Sequence[ScoredPlate]) -> list[str]:
     for plate in scored:
         wells = plate.scores.wells
         flagged = wells[wells["is_flagged"]].sort_values("severity", ascending=False)
-        n_cut = int(wells["n_cut"].sum())
-        cut = f" ({n_cut:,} cut by the image border and not counted)" if n_cut else ""
+        n_added, n_cut = len(plate.state.matched.added), int(wells["n_cut"].sum())
+        remarks = [f"{n_added:,} added by annotations"] if n_added else []
+        remarks += [f"{n_cut:,} cut by the image border and not counted"] if n_cut else []
+        of_them = f" ({'; '.join(remarks)})" if remarks else ""
         lines.append(
-            f"Plate {plate.state.plate.name}: {count_of(len(plate.state.cells), 'cell')}{cut}, "
+            f"Plate {plate.state.plate.name}: {count_of(len(plate.state.cells), 'cell')}{of_them}, "
             f"{plate.n_abnormal:,} of {plate.n_counted:,} abnormal by model "
             f"{plate.prediction.model}; {len(flagged)} of {count_of(len(wells), 'well')} flagged"
         )
@@ -70,6 +72,7 @@ def counts(plate: ScoredPlate) -> dict[str, int]:
     """Count the cells of a plate for ``--json``, as everything else does."""
     return {
         "n_cells": len(plate.state.cells),
+        "n_added": len(plate.state.matched.added),
         "n_cut": int(plate.scores.wells["n_cut"].sum()),
         "n_counted": plate.n_counted,
         "n_abnormal": plate.n_abnormal,

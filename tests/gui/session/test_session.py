@@ -356,8 +356,18 @@ def test_undo_and_redo_go_over_everything_and_across_a_restart(
     assert len(desk.session.models.scored.verdicts) == 1
     assert desk.session.annotations.undo()  # the verdict
     assert len(desk.session.models.scored.verdicts) == 0
+    assert desk.messages[-1] == ("info", "Undo changed the verdict on SIM A02.")
+    n_messages = len(desk.messages)
     assert desk.session.annotations.undo()
     assert [desk.annotation_of(i) for i in free] == ["normal", "abnormal", None]
+    assert len(desk.messages) == n_messages  # it is seen in the image
+    other = next(site for site in desk.session.selection.plate.sites if site.well != "A01")
+    desk.session.selection.go_to(other)
+    assert desk.session.annotations.undo() and desk.session.annotations.redo()
+    assert [text for _, text in desk.messages[n_messages:]] == [
+        f"{verb} changed annotations of SIM A01 s1." for verb in ("Undo", "Redo")
+    ]
+    desk.session.selection.go_to(A01)
     desk.close()
 
     again = make_desk().open(assay_path)

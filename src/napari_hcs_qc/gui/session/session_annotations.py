@@ -17,6 +17,8 @@ from napari_hcs_qc.assay.views.annotated_rows import AnnotatedRows, OwnAnnotatio
 from napari_hcs_qc.assay.views.annotation_summary import to_take_back
 from napari_hcs_qc.assay.views.site_cells import SiteCells, site_cells
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.text import a_few
+from napari_hcs_qc.text_columns import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -228,7 +230,7 @@ class SessionAnnotations(QObject):
             )
             for annotation in annotations
         ]
-        return self._record(lambda: cache.annotate(recorded, self._annotator))
+        return self._record(lambda: cache.annotate(recorded, self._annotator)) is not None
 
     def expect(self, plate: str, site: SiteKey, y_px: float, x_px: float, chosen: str) -> None:
         """Remember how a cell was chosen that is suggested, see `Annotation.chosen`."""
@@ -238,12 +240,32 @@ class SessionAnnotations(QObject):
     def undo(self) -> bool:
         """Undo the annotator's last action, an annotation or a verdict."""
         cache = self.cache
-        return cache is not None and self._record(lambda: cache.undo(self._annotator), "undo")
+        return cache is not None and self._step(cache.undo, "undo")
 
     def redo(self) -> bool:
         """Redo what was undone last."""
         cache = self.cache
-        return cache is not None and self._record(lambda: cache.redo(self._annotator), "redo")
+        return cache is not None and self._step(cache.redo, "redo")
+
+    def _step(self, act: Callable[[str], frozenset[PlateSite] | None], verb: str) -> bool:
+        """Undo or redo; says what changed where the person may not be looking."""
+        before = self._verdicts()
+        changed = self._record(lambda: act(self._annotator), verb)
+        shown = (self._selection.plate_name, self._selection.site)
+        wells = {row[:2] for row in before ^ self._verdicts()}
+        if changed and shown not in changed:
+            wells = {(place.plate, str(place.site)) for place in changed}
+        if wells:
+            what = "annotations of" if changed else "the verdict on"
+            where = a_few(sorted(f"{plate} {place}" for plate, place in wells))
+            self.message.emit("info", f"{verb.capitalize()} changed {what} {where}.")
+        return changed is not None
+
+    def _verdicts(self) -> frozenset[tuple[Any, ...]]:
+        """Give plate, well, site and verdict of what was decided, as it was read last."""
+        tables = [scored.verdicts for scored in self._models.all_scored]
+        columns = ("plate", "well", "site", "verdict")
+        return frozenset(row for table in tables for row in rows_of(table, columns))
 
     def decide(
         self,
@@ -280,20 +302,22 @@ class SessionAnnotations(QObject):
             return False
         return True
 
-    def _record(self, act: Callable[[], frozenset[PlateSite] | None], verb: str = "") -> bool:
+    def _record(
+        self, act: Callable[[], frozenset[PlateSite] | None], verb: str = ""
+    ) -> frozenset[PlateSite] | None:
+        """Do what writes to the journal and show it; None, and a message, when nothing was done."""
         try:
             changed = act()
         except HcsQcError as error:
             self.message.emit("error", str(error))
-            return False
+            return None
         if changed is None:
             self.message.emit("info", f"{self._annotator} has nothing to {verb}.")
-            return False
-        if changed:
+        elif changed:
             self._announce(changed)
         else:  # an undone verdict
             self._models.read_verdicts()
-        return True
+        return changed
 
     def read_journal(self) -> None:
         """Show what another window or a command has recorded meanwhile."""
