@@ -117,7 +117,7 @@ def test_every_link_and_picture_is_there(pages: dict[str, str]) -> None:
 
 
 def test_lines_to_type_fit_the_column_of_the_site(pages: dict[str, str]) -> None:
-    made = ("notebooks/", "citing.md", "changelog.md", "contributing.md")  # of files with own rules
+    made = ("citing.md", "changelog.md", "contributing.md")  # of files with rules of their own
     long = [
         f"{name}: {line}"
         for name, text in pages.items()
