@@ -83,7 +83,7 @@ def commands_page() -> str:
 
     # The help names who runs it; the site names nobody.
     name = patch.object(arguments, "user_name", lambda: "your user name")
-    with name, patch.dict(os.environ, COLUMNS="90"):
+    with name, patch.dict(os.environ, COLUMNS="82"):
         return _commands_page(_subparsers(parser.make_parser()))
 
 
@@ -144,7 +144,7 @@ def _table(options: Mapping[str, argparse.Action], names: set[str]) -> list[str]
             meaning = f"{meaning} (default: {shown})".strip()
         if action.required and action.option_strings:
             meaning = f"{meaning} (required)"
-        lines.append(f"| `{_cell(name)}` | {_cell(meaning)} |")
+        lines.append(f"| `{name}` | {_cell(meaning)} |")
     return lines
 
 

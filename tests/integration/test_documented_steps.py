@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -51,6 +52,8 @@ def test_the_blocks_of_the_pages_run_one_after_another(tmp_path: Path) -> None:
     assert not_printed == [], printed
     assert "There is no display here" in printed
     assert (tmp_path / "my-tables" / "wells.csv").is_file()
+    truth = pd.read_parquet(tmp_path / "demo" / "sample" / "truth_cells.parquet")
+    assert 1 / 3 < (truth["class"] == "abnormal").mean() < 0.4  # "more than a third"
     listed = (DOCS / "reference" / "assay-folder.md").read_text(encoding="utf-8")
     for path in (tmp_path / "my-assay").iterdir():
         assert f"`{path.name}" in listed, path.name

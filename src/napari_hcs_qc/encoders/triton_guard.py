@@ -14,7 +14,10 @@ import importlib.util
 import os
 import sys
 import threading
+from importlib.metadata import version
 from typing import TYPE_CHECKING
+
+from napari_hcs_qc.errors import HcsQcError
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -26,7 +29,18 @@ def import_vision(name: str) -> ModuleType:
     """Import timm, torchvision or a module of theirs; the only way they are imported here."""
     with _lock:
         _import_triton_apart()
-    return importlib.import_module(name)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        raise
+    except (ImportError, OSError, RuntimeError) as error:
+        raise HcsQcError(
+            f"{name} cannot be loaded with torch {version('torch')} and torchvision "
+            f"{version('torchvision')}: {error}. Every release of torchvision needs one release of "
+            "torch, from the same place: install both with one command, such as "
+            "'pip install --force-reinstall torch torchvision' with the --index-url that you chose "
+            "before, if any"
+        ) from error
 
 
 def _import_triton_apart() -> None:

@@ -203,8 +203,11 @@ class _Errors:
             _rogan_gladen(share, true, self.false_low) - estimate,
             _rogan_gladen(share, self.true_low, false) - estimate,
         )
-        least = np.clip(estimate - _length(down), 0.0, 1.0)
-        most = np.clip(estimate + _length(up), 0.0, 1.0)
+        least, most = estimate - _length(down), estimate + _length(up)
+        # Where both ends are beyond the range, they would be one value, as if it were certain. Were
+        # no abnormal cell missed, or no normal one called, the share would be as it was called.
+        least = np.clip(np.where(least >= 1, low, least), 0.0, 1.0)
+        most = np.clip(np.where(most <= 0, high, most), 0.0, 1.0)
         estimate = np.clip(estimate, least, most)
         is_useful = most - least <= _MAX_WIDTH
         return Shares(*(np.where(is_useful, value, np.nan) for value in (estimate, least, most)))

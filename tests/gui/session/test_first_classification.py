@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from napari_hcs_qc.gui.window.guide_dock import next_step
 from napari_hcs_qc.heads.prior.plate_prior import MIN_CELLS
 from napari_hcs_qc.study.simulation.synthetic import SyntheticSpec, simulate_plate
 from napari_hcs_qc.workflow import steps
@@ -45,8 +46,11 @@ def test_a_plate_is_scored_once_it_is_embedded_and_annotations_make_the_next_mod
 ) -> None:
     session = desk.open(plain_assay).session
     assert session.models.model is None
+    assert "Compute embeddings" in next_step(session)[1]
     desk.tasks.embed()
     desk.idle()
+    assert "Compute embeddings" not in next_step(session)[1]
+    assert "were classified" in next_step(session)[1]
     first = session.models.model
     assert first is not None
     assert first.manifest.is_before_annotations

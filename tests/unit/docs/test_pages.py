@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import re
 import shlex
 import tomllib
@@ -113,6 +114,38 @@ def test_every_link_and_picture_is_there(pages: dict[str, str]) -> None:
             if relative.as_posix() not in pages and not place.is_file():
                 broken.append(f"{name}: {target}")
     assert broken == []
+
+
+def test_lines_to_type_fit_the_column_of_the_site(pages: dict[str, str]) -> None:
+    made = ("citing.md", "changelog.md", "contributing.md")  # of files with rules of their own
+    long = [
+        f"{name}: {line}"
+        for name, text in pages.items()
+        if not name.startswith(made)
+        for kind, block in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+        for line in block.splitlines()
+        if kind != "text" and len(line) > 80
+    ]
+    assert long == []
+
+
+def test_no_code_shows_the_backslash_of_an_escape(pages: dict[str, str]) -> None:
+    assert [name for name, text in pages.items() if re.search(r"`[^`\n]*\\\|[^`\n]*`", text)] == []
+
+
+def test_an_option_in_code_is_marked_whole_and_nothing_else() -> None:
+    spec = importlib.util.spec_from_file_location("hooks", ROOT / "docs" / "hooks.py")
+    assert spec is not None and spec.loader is not None
+    hooks = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hooks)
+    html = (
+        '<p>--here <a href="#hcs-qc--x">x</a> <code>train --keep-kinds dead</code></p>'
+        '<pre><code class="a--b"><a href="#l--1"></a>hcs-qc<span class="w"> </span>--out OUT--1'
+    )
+    marked = hooks.on_page_content(f"{html}</code></pre>", page=None)
+    assert re.findall(r'<span class="option">(.*?)</span>', marked) == ["--keep-kinds", "--out"]
+    unmarked = re.sub(r'<span class="option">(.*?)</span>', r"\1", marked)
+    assert unmarked == f"{html}</code></pre>"
 
 
 def test_generated_pages_are_not_kept_in_the_repository(generated: dict[str, str]) -> None:

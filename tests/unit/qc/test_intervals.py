@@ -292,6 +292,19 @@ def test_a_model_without_errors_leaves_the_share_as_it_is() -> None:
     assert np.median(high - low) == pytest.approx(np.median(ends[1] - ends[0]), rel=0.1)
 
 
+def test_however_clear_a_well_is_its_share_is_not_certain() -> None:
+    # Wells with hardly an abnormal cell, wells with hardly another one, and some between.
+    totals = np.full(40, 50)
+    called = np.concatenate([np.zeros(18), np.arange(1, 5), np.full(18, 50)]).astype(np.int64)
+    well = np.repeat(np.arange(20), 2)
+    for n_called in (100, 95, 80, 65):
+        rates = replace(KNOWN, n_abnormal_called=n_called)
+        shares = well_intervals(called, totals, well, 20, rates)
+        width = (shares.high - shares.low)[np.isfinite(shares.low)]
+        assert len(width) >= 18
+        assert (width > 0.5 / 100).all()  # of 100 cells
+
+
 def test_an_interval_holds_its_estimate() -> None:
     for seed in range(5):
         plate = simulate(np.random.default_rng(seed), annotated=50, mean=0.02)

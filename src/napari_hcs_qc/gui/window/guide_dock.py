@@ -37,8 +37,8 @@ def next_step(session: Session) -> tuple[int, str]:
     """Give which of `STEPS` is next, and what to do, in a sentence or two."""
     if session.assay.folder is None:
         return 0, (
-            "Open an assay or a plate with the buttons of the Plate panel, drop one onto the "
-            "window, or try the simulated sample plate."
+            "Open an assay or a plate under Open in the Plate panel, drop one onto the window, or "
+            "try the simulated sample plate."
         )
     if session.selection.state is None:
         if session.selection.plate is None:
@@ -54,19 +54,24 @@ def next_step(session: Session) -> tuple[int, str]:
     rule = None if model is None else model.manifest.rule
     is_first = rule is None and (model is None or model.manifest.is_before_annotations)
     if min(n_normal, n_abnormal) < FEW and is_first:
-        judged = (
-            ""
-            if model is None
-            else "The cells were classified by what artefacts look like in general: sort the "
-            "gallery by score to see them. Annotations make the model this assay's own. "
-        )
+        judged, not_judged = "", ""
+        if model is not None:
+            judged = (
+                "The cells were classified by what artefacts look like in general: sort the "
+                "gallery by score to see them. Annotations make the model this assay's own. "
+            )
+        elif session.models.embeddings is None:
+            not_judged = (
+                " Compute embeddings, in the Encoder panel, has the cells classified without "
+                "annotations, by what artefacts look like in general."
+            )
         return 2, judged + (
             "Point at a cell, which gets a frame, and press "
             f"{shown('N')} if it is normal, {shown('A')} if it is abnormal "
             "(out of focus, saturated, debris, dead). "
             f"The key {shown(NEXT)} frames the most informative cell, and each key goes on to the "
             f"next. So far {n_normal} normal and {n_abnormal} abnormal; {FEW} of each are "
-            "enough to start."
+            "enough to start." + not_judged
         )
     if is_first:
         return 3, (
