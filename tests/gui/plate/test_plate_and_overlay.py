@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -88,6 +89,13 @@ def test_the_guide_follows_to_the_review_and_its_end(desk: Any, assay_path: Path
         assert desk.session.annotations.decide("SIM", well, "keep")
     desk.idle()
     assert "All flagged wells are reviewed" in guide.findChild(QWidget, "advice").text()
+    for _ in flagged:
+        assert desk.session.annotations.undo()
+    scored = desk.session.models.scored
+    scores = replace(scored.scores, wells=scored.scores.wells.assign(is_flagged=False))
+    desk.session.models.set_scored({"SIM": replace(scored, scores=scores)})
+    desk.idle()
+    assert "No well is flagged" in guide.findChild(QWidget, "advice").text()
 
 
 # ---- overlay -------------------------------------------------------------------------------

@@ -97,9 +97,10 @@ def next_step(session: Session) -> tuple[int, str]:
             f"{shown('K')} keeps a well, {shown('X')} excludes it, {shown('L')} marks it to look "
             "at again. Then export the tables there."
         )
-    return 4, ruled + (
-        "All flagged wells are reviewed. Export the tables in the Review panel, or improve the "
-        "model: the gallery of the Annotate panel shows the cells it is least sure of."
+    reviewed = "All flagged wells are reviewed." if session.models.queue else "No well is flagged."
+    return 4, ruled + reviewed + (
+        " Export the tables in the Review panel, or improve the model: the gallery of the Annotate "
+        "panel shows the cells it is least sure of."
     )
 
 
