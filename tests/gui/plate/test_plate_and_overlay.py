@@ -92,7 +92,10 @@ def test_the_guide_follows_to_the_review_and_its_end(desk: Any, assay_path: Path
     for _ in flagged:
         assert desk.session.annotations.undo()
     scored = desk.session.models.scored
-    scores = replace(scored.scores, wells=scored.scores.wells.assign(is_flagged=False))
+    wells, sites = (
+        table.assign(flag_codes="") for table in (scored.scores.wells, scored.scores.sites)
+    )
+    scores = replace(scored.scores, wells=wells, sites=sites)
     desk.session.models.set_scored({"SIM": replace(scored, scores=scores)})
     desk.idle()
     assert "No well is flagged" in guide.findChild(QWidget, "advice").text()
