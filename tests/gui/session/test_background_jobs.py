@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_hcs_qc.errors import HcsQcError
@@ -75,12 +75,7 @@ def test_any_error_ends_in_its_own_words_and_no_traceback_window(
     assert jobs.running == ()
 
 
-@settings(
-    max_examples=10,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@settings(max_examples=10, derandomize=True)
 @given(after_ms=st.integers(0, 120))
 def test_a_job_cancelled_at_any_moment_ends_within_a_second(
     jobs: BackgroundJobs, qtbot: QtBot, after_ms: int

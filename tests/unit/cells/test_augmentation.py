@@ -25,7 +25,7 @@ def noise(*shape: int, seed: int = 3) -> torch.Tensor:
     return torch.rand(shape, generator=generator(seed))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 1000),
     shape=st.tuples(st.integers(1, 3), st.integers(1, 3), st.sampled_from([1, 3])),

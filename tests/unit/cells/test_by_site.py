@@ -17,7 +17,7 @@ def table(places: list[tuple[str, int]]) -> pd.DataFrame:
     return pd.DataFrame({"well": wells, "site": np.array([s for _, s in places], dtype=np.int32)})
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(first=PLACES, further=PLACES)
 def test_rows_of_every_site_are_those_of_a_search(
     first: list[tuple[str, int]], further: list[tuple[str, int]]

@@ -11,7 +11,7 @@ from scipy import ndimage as ndi
 from napari_hcs_qc.cells.clumps import depth_of, dilated, label_medians, opened
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10_000), share=st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0]))
 def test_masks_are_opened_dilated_and_measured_as_by_scipy(seed: int, share: float) -> None:
     rng = np.random.default_rng(seed)
@@ -23,7 +23,7 @@ def test_masks_are_opened_dilated_and_measured_as_by_scipy(seed: int, share: flo
     assert np.array_equal(depth_of(mask), expected)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10_000), quantile=st.sampled_from([0.0, 0.5, 0.75]))
 def test_the_quantile_of_each_label_is_one_of_its_values(seed: int, quantile: float) -> None:
     rng = np.random.default_rng(seed)

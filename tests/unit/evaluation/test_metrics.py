@@ -17,7 +17,7 @@ cells = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(cells)
 def test_the_figures_are_those_of_scikit_learn(drawn: list[tuple[str, int]]) -> None:
     y = np.array([label for label, _ in drawn])

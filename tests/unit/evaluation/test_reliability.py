@@ -22,10 +22,9 @@ def read_again(found: Reliability) -> Reliability:
     return ADAPTER.validate_json(ADAPTER.dump_json(found), strict=True)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
-    st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=80),
-    st.integers(2, 20),
+    st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=80), st.integers(2, 20)
 )
 def test_each_bin_is_what_a_plain_loop_counts(cells: list[tuple[float, bool]], n_bins: int) -> None:
     p, abnormal = zip(*cells, strict=True)

@@ -80,7 +80,7 @@ def test_every_plate_size_with_gaps_keeps_its_positions(
     assert len(plate.sites) == 3
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(
     st.sets(
         st.tuples(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -18,7 +18,6 @@ from napari_hcs_qc.qc.chance import (
     dispersion=st.floats(1e-3, 3),
     counts=st.lists(st.integers(0, 3000), max_size=6),
 )
-@settings(deadline=None)
 def test_the_negative_binomial_is_that_of_scipy(
     mean: float, dispersion: float, counts: list[int]
 ) -> None:
@@ -40,7 +39,6 @@ def test_without_dispersion_it_is_the_poisson_distribution(mean: float) -> None:
     share=st.floats(0.001, 0.999),
     correlation=st.floats(0.001, 0.9),
 )
-@settings(deadline=None)
 def test_the_tail_of_the_beta_binomial_is_that_of_scipy(
     totals: list[int], of_total: float, share: float, correlation: float
 ) -> None:

@@ -80,7 +80,7 @@ def test_octave_power_slope_is_nan_where_it_has_no_meaning(shape: tuple[int, int
 
 
 @given(sigma=st.floats(1.5, 7.0), height=st.floats(100, 4000), offset=st.floats(0, 5000))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_edge_width_is_the_standard_deviation_of_the_edge(
     sigma: float, height: float, offset: float
 ) -> None:

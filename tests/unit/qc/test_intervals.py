@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 
@@ -28,7 +28,6 @@ MOST_WIDER = 1.5  # times the width with known rates, at 300 annotated cells
 
 
 @given(n=st.integers(1, 3000), share=st.floats(0, 1))
-@settings(deadline=None)
 def test_wilson_limits_are_where_the_score_test_is_on_the_edge(n: int, share: float) -> None:
     hits = round(share * n)
     low, high = wilson_interval(hits, n)

@@ -251,7 +251,7 @@ def test_the_worst_site_is_the_gravest_then_the_most_abnormal_then_the_first(
     assert score_wells(equal).table["worst_site"].tolist() == [1]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     n_cells=st.lists(st.integers(0, 6), min_size=6, max_size=6),
     seed=st.integers(0, 99),

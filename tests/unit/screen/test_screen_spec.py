@@ -159,7 +159,7 @@ def test_no_screen(root: Path, text: str) -> None:
 
 
 @given(st.text(min_size=1, max_size=12), st.text(min_size=1, max_size=12))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_folder_needs_no_care_and_is_another_for_another_name(one: str, other: str) -> None:
     keys = []
     for name in (one, other):

@@ -52,7 +52,7 @@ said = st.tuples(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(acts=st.lists(said, max_size=8))
 def test_memory_is_what_the_journal_says_after_any_acts(
     tmp_path_factory: pytest.TempPathFactory, acts: list

@@ -351,12 +351,8 @@ def test_journals_that_import_each_other_agree(tmp_path: Path) -> None:
     assert ("anna", 1.0, "abnormal") in classes(one)  # said later than "normal"
 
 
-@settings(max_examples=25, deadline=None)
-@given(
-    note=st.text(max_size=20),
-    plate=st.text(min_size=1, max_size=8),
-    y=st.floats(-1e6, 1e6),
-)
+@settings(max_examples=25)
+@given(note=st.text(max_size=20), plate=st.text(min_size=1, max_size=8), y=st.floats(-1e6, 1e6))
 def test_any_text_and_number_survives_export(
     tmp_path_factory: pytest.TempPathFactory, note: str, plate: str, y: float
 ) -> None:

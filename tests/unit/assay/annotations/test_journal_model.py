@@ -140,4 +140,4 @@ class JournalMachine(RuleBasedStateMachine):
 
 
 TestJournalAgainstModel = JournalMachine.TestCase
-TestJournalAgainstModel.settings = settings(max_examples=15, stateful_step_count=20, deadline=None)
+TestJournalAgainstModel.settings = settings(max_examples=15, stateful_step_count=20)

@@ -201,7 +201,7 @@ POSITION = st.tuples(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     found=st.lists(POSITION, max_size=12),
     clicked=st.lists(POSITION, max_size=12),
@@ -275,7 +275,7 @@ def test_1000_annotations_are_joined_to_100000_cells_at_once() -> None:
     assert min(spent) < 0.1  # 0.02 where nothing else runs
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     found=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=6),
     words=st.lists(

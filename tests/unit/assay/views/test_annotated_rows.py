@@ -47,7 +47,7 @@ acts = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(acts=acts, many=st.booleans())
 def test_rows_kept_up_to_date_are_those_of_a_fresh_look(
     tmp_path_factory: pytest.TempPathFactory, acts: list[Any], many: bool

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from napari_hcs_qc.heads.linear.solver import rotate_gram, share_of_cells, solve, solve_gram
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 1000),
     n_cells=st.integers(2, 40),

@@ -434,7 +434,7 @@ points = st.lists(
 
 
 @given(points, points, st.floats(0.5, 6))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_pairs_are_one_to_one_and_nearest_first(
     first: list[tuple[int, int]], second: list[tuple[int, int]], tolerance_px: float
 ) -> None:

@@ -33,7 +33,7 @@ def plate(seed: int, *, shape: tuple[int, int] = (8, 12), edge: float = 0.0) -> 
 
 
 @given(VALUES, VALUES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_shift_is_the_median_of_all_differences(a: list[float], b: list[float]) -> None:
     found = shift_between(a, b)
     expected = np.median([x - y for x in a for y in b])
@@ -42,7 +42,7 @@ def test_shift_is_the_median_of_all_differences(a: list[float], b: list[float]) 
 
 
 @given(VALUES, st.floats(-50, 50))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_shift_follows_a_constant_and_changes_sign(a: list[float], by: float) -> None:
     moved = shift_between([value + by for value in a], a)
     assert moved.value == pytest.approx(by, abs=1e-6)

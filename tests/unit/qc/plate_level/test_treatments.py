@@ -34,7 +34,7 @@ def tables(flagged: dict[str, tuple[int, int]]) -> tuple[pd.DataFrame, pd.DataFr
         min_size=1,
     )
 )
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_p_values_are_those_of_fishers_exact_test(flagged: dict[str, tuple[int, int]]) -> None:
     table = flags_by_treatment(*tables(flagged)).set_index("treatment")
     total_hit = sum(hit for hit, _ in flagged.values())

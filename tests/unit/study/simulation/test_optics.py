@@ -122,13 +122,8 @@ def test_more_defocus_spreads_wider() -> None:
     assert widths[-1] == pytest.approx(geometric_px, rel=0.15)
 
 
-@settings(max_examples=20, deadline=None)
-@given(
-    st.integers(40, 70),
-    st.integers(40, 70),
-    st.floats(0, 30),
-    st.integers(0, 2**32 - 1),
-)
+@settings(max_examples=20)
+@given(st.integers(40, 70), st.integers(40, 70), st.floats(0, 30), st.integers(0, 2**32 - 1))
 def test_blurring_layers_keeps_the_energy(
     height: int, width: int, defocus_um: float, seed: int
 ) -> None:

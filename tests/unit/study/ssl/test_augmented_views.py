@@ -26,7 +26,7 @@ def orientations(image: torch.Tensor) -> list[torch.Tensor]:
     return [*turned, *(one.flip(-1) for one in turned)]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 1000), n=st.integers(1, 9), side=st.integers(2, 9))
 def test_without_shift_and_scale_pixels_only_change_places(seed, n, side) -> None:
     crops = noise(n, side, 3)

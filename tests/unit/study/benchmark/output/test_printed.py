@@ -203,7 +203,7 @@ def read_latex(text: str) -> str:
     return "".join(found)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(st.sampled_from("\\{}$&#%_~^<>|\"'`-±×·°≥≤→−–— \n\tabé中[U+1]") | st.characters()))
 def test_latex_prints_any_text_letter_by_letter(text: str) -> None:
     shown = "".join(
@@ -214,7 +214,7 @@ def test_latex_prints_any_text_letter_by_letter(text: str) -> None:
     assert read_latex(written) == shown.replace("μ", "µ") or "[U+" in shown
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(st.sampled_from("\\`*_{}[]<>#|~&$ \nab")))
 def test_markdown_shows_any_text_as_it_is(text: str) -> None:
     written = escape_markdown(text)

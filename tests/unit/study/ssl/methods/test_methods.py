@@ -70,7 +70,7 @@ def one_step(method: Method, step: int, epoch: int = 0, batch: int = 10) -> tupl
     return loss.detach(), figures
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     name=st.sampled_from(METHOD_NAMES),
     batch=st.integers(2, 13),
