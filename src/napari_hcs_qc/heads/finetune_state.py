@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from napari_hcs_qc.files import atomic_path
+from napari_hcs_qc.encoders.checkpoint import save_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,8 +32,7 @@ class TrainingState:
 
 def write_state(path: Path, state: TrainingState, rest: dict[str, Any]) -> None:
     """Write a checkpoint, atomically."""
-    with atomic_path(path) as temporary:
-        torch.save({"version": _VERSION, **vars(state), "rest": rest}, temporary)
+    save_checkpoint(path, {"version": _VERSION, **vars(state), "rest": rest})
 
 
 def read_state(

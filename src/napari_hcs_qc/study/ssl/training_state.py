@@ -12,7 +12,7 @@ import torch
 from pydantic import BaseModel
 from torch.nn import functional
 
-from napari_hcs_qc.files import atomic_path
+from napari_hcs_qc.encoders.checkpoint import save_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,8 +39,7 @@ class Progress(BaseModel):
 
 def write_checkpoint(path: Path, progress: Progress, state: dict[str, Any]) -> None:
     """Write a checkpoint, atomically."""
-    with atomic_path(path) as temporary:
-        torch.save({"progress": progress.model_dump(), "state": state}, temporary)
+    save_checkpoint(path, {"progress": progress.model_dump(), "state": state})
 
 
 def read_checkpoint(path: Path, key: str) -> tuple[Progress, dict[str, Any]] | None:
