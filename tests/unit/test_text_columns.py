@@ -14,11 +14,8 @@ pytestmark = pytest.mark.usefixtures("pandas_3_texts")
 @pytest.mark.parametrize("dtype", ["object", "str", "string", "category"])
 @pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
 def test_a_missing_text_is_none_whatever_pandas_keeps_it_as(dtype: str, missing: object) -> None:
-    column = pd.Series(["blur", missing, ""], dtype=object)
-    if dtype == "str":
-        column = pd.Series(pd.array(["blur", None, ""], dtype=pd.StringDtype(na_value=np.nan)))
-    elif dtype != "object":
-        column = column.astype(dtype)
+    with pd.option_context("future.infer_string", dtype == "str"):
+        column = pd.Series(["blur", missing, ""], dtype=None if dtype == "str" else dtype)
     texts = none_if_missing(column)
     assert texts.dtype == object
     assert texts.tolist() == ["blur", None, ""]

@@ -59,7 +59,8 @@ class OnnxFile:
         """Add a node of one output and give that output's name."""
         output = self.new_name()
         message = b"".join(_text(1, name) for name in inputs) + _text(2, output)
-        message += _text(4, operator)
+        # ONNX Runtime 1.20 and 1.21 make new names of those of nodes, which have to differ.
+        message += _text(3, output) + _text(4, operator)
         for name, value in (attributes or {}).items():
             message += _bytes(5, _attribute(name, value))
         self._nodes.append(message)

@@ -110,7 +110,8 @@ def new_figure(title: str, width_px: float, height_px: float, *, is_packed: bool
 
 def set_tooltips(artist: Artist, texts: Iterable[str]) -> None:
     """Set what the SVG shows with the mouse on each mark of a collection, or on a patch."""
-    artist.set_gid(json.dumps(list(texts)))  # the id of its group, until `to_svg` comes to it
+    if all_texts := list(texts):  # matplotlib before 3.11 draws an empty path for no mark
+        artist.set_gid(json.dumps(all_texts))  # the id of its group, until `to_svg` comes to it
 
 
 def nice_ceiling(value: float) -> float:
