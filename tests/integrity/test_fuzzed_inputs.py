@@ -17,7 +17,7 @@ import pytest
 import tifffile
 from tests.integrity.damages import garbled
 
-from napari_hcs_qc import open_plate
+from napari_hcs_qc import Assay, open_plate
 from napari_hcs_qc.assay.annotations.labels_csv import read_labels
 from napari_hcs_qc.assay.store.platemap import read_platemap
 from napari_hcs_qc.errors import HcsQcError
@@ -64,6 +64,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> SimulatedPlate:
         n_wells=4, sites_per_well=1, shape_px=(64, 64), cells_per_mm2=2000.0, n_labels=20, seed=1
     )
     return simulate_plate(tmp_path_factory.mktemp("made"), spec)
+
+
+@pytest.fixture(scope="module")
+def new_assay(made: SimulatedPlate, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Assay.new(tmp_path_factory.mktemp("new") / "assay", [made.plate_dir]).path
 
 
 @pytest.fixture(scope="module")
@@ -201,12 +206,12 @@ def test_a_garbled_file_is_read_or_refused(
     "name", ["labels", "platemap", "loaddata", "SCREEN.toml", "HTD", ".zattrs"]
 )
 def test_a_process_of_its_own_reads_or_refuses_a_garbled_file(
-    name: str, seeds: dict[str, Path], made: SimulatedPlate, assay: Path, tmp_path: Path
+    name: str, seeds: dict[str, Path], made: SimulatedPlate, new_assay: Path, tmp_path: Path
 ) -> None:
     path, other = seeds[name], str(tmp_path / "other")
     new = ("new", other)
     arguments = {
-        "labels": ("annotate", str(assay), "--annotator", "Ben", "--from", str(path)),
+        "labels": ("annotate", str(new_assay), "--annotator", "Ben", "--from", str(path)),
         "platemap": (*new, str(made.plate_dir), "--platemap", str(path)),
         "loaddata": (*new, str(path)),
         "SCREEN.toml": ("screen", str(path), "--out", other),
