@@ -46,7 +46,9 @@ class PriorSource(Part):
 class PriorDocument(Document):
     """The file that describes a prior, beside its weights."""
 
-    remedy: ClassVar[str] = "Install napari-hcs-qc again, or make the prior again."
+    remedy: ClassVar[str] = (
+        "If it is of a model, train again; else install napari-hcs-qc again, or make it again."
+    )
 
     format: Literal["napari-hcs-qc prior"] = "napari-hcs-qc prior"
     format_version: Literal[1] = 1
