@@ -251,13 +251,14 @@ class SessionAnnotations(QObject):
         """Undo or redo; says what changed where the person may not be looking."""
         before = self._verdicts()
         changed = self._record(lambda: act(self._annotator), verb)
-        shown = (self._selection.plate_name, self._selection.site)
+        plate = self._selection.plate  # the journal knows it by its own name
+        shown = None if plate is None else (plate.name, self._selection.site)
         wells = {row[:2] for row in before ^ self._verdicts()}
         if changed and shown not in changed:
             wells = {(place.plate, str(place.site)) for place in changed}
         if wells:
             what = "annotations of" if changed else "the verdict on"
-            where = a_few(sorted(f"{plate} {place}" for plate, place in wells))
+            where = a_few(sorted(f"{name} {place}" for name, place in wells))
             self.message.emit("info", f"{verb.capitalize()} changed {what} {where}.")
         return changed is not None
 
