@@ -49,13 +49,6 @@ class Part(BaseModel):
     )
 
 
-class StrictPart(Part):
-    """A part that people write by hand: a field that is not known is a mistake."""
-
-    # What is said of a field below it is in its JSON schema, and so in the documentation.
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-
-
 class DamagedDocument(ProblemsError, DamagedError):
     """A file whose content is not what its model says."""
 

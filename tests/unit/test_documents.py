@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import pytest
 from pydantic import Field
 
-from napari_hcs_qc.documents import Document, Part, StrictPart, parse_leniently
+from napari_hcs_qc.documents import Document, Part, parse_leniently
 from napari_hcs_qc.errors import HcsQcError, ProblemsError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Example(Document):
         return {"name": data.pop("title"), **data}
 
 
-class Settings(StrictPart):
+class Settings(Part, extra="forbid"):
     colour: str = "red"
     width: float = Field(1.0, gt=0)
 

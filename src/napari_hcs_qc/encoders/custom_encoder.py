@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from napari_hcs_qc.documents import problems_text
 from napari_hcs_qc.encoders.architecture import Architecture, Family, build_architecture
-from napari_hcs_qc.encoders.weights import load_strictly, read_safetensors
+from napari_hcs_qc.encoders.weights import CUSTOM_WEIGHTS, load_strictly, read_safetensors
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import (
     atomic_path,
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 MANIFEST = "encoder.json"
-WEIGHTS = "encoder.safetensors"
 _FORMAT = "napari-hcs-qc encoder"
 _VERSION = 1
 _REMEDY = "Train the encoder again, or import it again."
@@ -69,7 +68,7 @@ class CustomEncoder(BaseModel, frozen=True, extra="allow", allow_inf_nan=False):
     @property
     def weights(self) -> Path:
         """File of its weights."""
-        return self.folder / WEIGHTS
+        return self.folder / CUSTOM_WEIGHTS
 
     @property
     def manifest(self) -> Mapping[str, Any]:
@@ -114,7 +113,7 @@ def save_custom_encoder(folder: Path, weights: bytes, manifest: Mapping[str, Any
         folder.mkdir(parents=True, exist_ok=True)
         # Without a manifest it is no encoder: never an old manifest on new weights.
         (folder / MANIFEST).unlink(missing_ok=True)
-    with atomic_path(folder / WEIGHTS) as temporary:
+    with atomic_path(folder / CUSTOM_WEIGHTS) as temporary:
         temporary.write_bytes(weights)
     write_json(folder / MANIFEST, manifest)
     return read_custom_encoder(folder)
@@ -161,7 +160,7 @@ def _validated(folder: Path, manifest: Mapping[str, Any]) -> CustomEncoder:
 
 def custom_encoder_beside(weights: Path | None) -> CustomEncoder | None:
     """Find the encoder that a weights file belongs to; None for a file without a manifest."""
-    if weights is None or weights.name != WEIGHTS:
+    if weights is None or weights.name != CUSTOM_WEIGHTS:
         return None
     if not (weights.parent / MANIFEST).is_file():
         return None

@@ -14,7 +14,6 @@ import importlib.util
 import os
 import sys
 import threading
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from napari_hcs_qc.errors import HcsQcError
@@ -34,6 +33,8 @@ def import_vision(name: str) -> ModuleType:
     except ModuleNotFoundError:
         raise
     except (ImportError, OSError, RuntimeError) as error:
+        from importlib.metadata import version
+
         raise HcsQcError(
             f"{name} cannot be loaded with torch {version('torch')} and torchvision "
             f"{version('torchvision')}: {error}. Every release of torchvision needs one release of "

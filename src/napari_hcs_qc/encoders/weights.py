@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+CUSTOM_WEIGHTS = "encoder.safetensors"
+"""Weights of an encoder that was trained here, beside its manifest."""
+
 _LARGEST_BYTES = 16 << 30  # the largest of timm have 8
 # Of the file as it was published: by it models and embeddings know these weights. Ours has the same
 # numbers as safetensors (benchmarks/convert_default_weights.py).

@@ -12,12 +12,12 @@ from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, Field, JsonValue, PlainValidator
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue, PlainValidator
 
 from napari_hcs_qc.assay.annotations.kinds import listed_kinds
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_entry import folder_name, same_name
-from napari_hcs_qc.documents import StrictPart, parse_leniently
+from napari_hcs_qc.documents import Part, parse_leniently
 from napari_hcs_qc.errors import HcsQcError, Problem, ProblemsError
 from napari_hcs_qc.plates.readers.assemble import natural_key
 from napari_hcs_qc.qc.plate_level.plate_rule import PlateRule
@@ -59,6 +59,14 @@ def _time(value: object) -> dt.datetime | str | None:
 
 
 Text = Annotated[str, AfterValidator(_text)]
+
+
+class StrictPart(Part):
+    """A part that people write by hand: a field that is not known is a mistake."""
+
+    # What is said of a field below it is in its JSON schema, and so in the documentation. Read from
+    # the source when the class is made, which takes long: so it stands here, not in `documents`.
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
 class CellsTable(StrictPart):

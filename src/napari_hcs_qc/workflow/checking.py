@@ -24,9 +24,10 @@ from napari_hcs_qc.assay.store.plate_cells import (
 )
 from napari_hcs_qc.assay.store.platemap import plates_of_platemap, read_platemap
 from napari_hcs_qc.assay.store.saved_model import load_model, model_folders
-from napari_hcs_qc.encoders.custom_encoder import MANIFEST, WEIGHTS, read_custom_encoder
+from napari_hcs_qc.encoders.custom_encoder import MANIFEST, read_custom_encoder
 from napari_hcs_qc.encoders.embed.embedding_store import ARRAY, JOURNAL, EmbeddingStore
 from napari_hcs_qc.encoders.embed.embedding_store import MANIFEST as STORE
+from napari_hcs_qc.encoders.weights import CUSTOM_WEIGHTS
 from napari_hcs_qc.errors import DamagedError, HcsQcError
 from napari_hcs_qc.files import sha256_of
 from napari_hcs_qc.job import NO_JOB, Job
@@ -111,7 +112,7 @@ def _checks(assay: AssayFolder) -> Iterator[tuple[str, Callable[[], str]]]:
         yield f"embeddings {folder.name}", partial(_embeddings, folder)
     for path in sorted(assay.embeddings_folder.glob(f"{POSITIONS}/*.bin")):
         yield f"embeddings of positions {path.stem}", partial(_positions, path, stores)
-    for folder in _folders(assay.encoders_folder, (MANIFEST, WEIGHTS)):
+    for folder in _folders(assay.encoders_folder, (MANIFEST, CUSTOM_WEIGHTS)):
         yield f"encoder {folder.name}", partial(_encoder, folder)
     for model in sorted(models):
         yield f"model {model}", partial(_model, assay.models_folder / model)

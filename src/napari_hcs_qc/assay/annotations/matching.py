@@ -14,7 +14,7 @@ from napari_hcs_qc.cells.table import is_cut_at, typed_cells
 from napari_hcs_qc.text_columns import with_texts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -51,12 +51,13 @@ def match_annotations(
     *,
     add: bool = True,
     by_site: CellsBySite | None = None,
-    shape: tuple[int, int] | None = None,
+    shape: Callable[[], tuple[int, int]] | None = None,
 ) -> Matched:
     """Join each annotation to the nearest cell of its site within `radius_px`.
 
-    Where there is none it makes a cell, cut where it reaches beyond an image of `shape` (height,
-    width); annotations within `radius_px` of such a cell share it.
+    Where there is none it makes a cell, cut where it reaches beyond an image of `shape` (gives
+    height, width; asked only then, as it is read from images); annotations within `radius_px` of
+    such a cell share it.
     When one person annotated the same cell several times, their last action counts, and two
     contradicting words within one action (two rows of one file) are a conflict. ``unsure`` beside
     a definite word is an abstention.
@@ -71,7 +72,9 @@ def match_annotations(
         new, cell_of = _new_cells(
             {name: annotations[name].to_numpy()[left] for name in place}, radius_px
         )
-        added = cells_at(pd.DataFrame(new, columns=list(place)), first_id, diameter, shape)
+        added = cells_at(
+            pd.DataFrame(new, columns=list(place)), first_id, diameter, shape and shape()
+        )
         cell_id[left] = first_id + cell_of
     ids, outcome = _on_cells(columns_of(annotations), cell_id)
     return Matched(cell_id, added, with_outcome(pd.DataFrame({"cell_id": ids}), outcome))

@@ -27,7 +27,8 @@ from napari_hcs_qc.assay.store.model_manifest import (
     TrainingPlate,
 )
 from napari_hcs_qc.assay.store.plate_cells import cells_document
-from napari_hcs_qc.assay.store.saved_model import OWN_WEIGHTS, new_model_folder
+from napari_hcs_qc.assay.store.saved_model import new_model_folder
+from napari_hcs_qc.encoders.weights import CUSTOM_WEIGHTS
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import fingerprint
 from napari_hcs_qc.heads.head_registry import FINE_TUNED, make_head
@@ -176,7 +177,7 @@ def manifest_of(
         **encoder.describe(),
         "fingerprint": encoder.fingerprint,
         "network_fingerprint": encoder.network_fingerprint,
-        "weights": started_from if tuned is None else OWN_WEIGHTS,
+        "weights": started_from if tuned is None else CUSTOM_WEIGHTS,
     }
     fine_tuning = None
     if tuned is not None:

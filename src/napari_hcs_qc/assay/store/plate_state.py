@@ -260,7 +260,7 @@ def joined_state(
         plate_cells.cells,
         plate_cells.diameter_px / 2,
         by_site=by_site,
-        shape=plate.layout.shape,
+        shape=lambda: plate.layout.shape,
     )
     return PlateState(
         plate=plate,

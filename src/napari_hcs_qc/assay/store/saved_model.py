@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_hcs_qc.assay.store.model_manifest import EncoderRecord, ModelManifest
-from napari_hcs_qc.encoders.custom_encoder import MANIFEST, WEIGHTS, custom_encoder_manifest
+from napari_hcs_qc.encoders.weights import CUSTOM_WEIGHTS
 from napari_hcs_qc.errors import DamagedError, HcsQcError
 from napari_hcs_qc.files import (
     atomic_path,
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from napari_hcs_qc.heads.prior.linear_prior import LinearPrior
 
 _MANIFEST = "model.json"
-OWN_WEIGHTS = WEIGHTS
-"""Weights of a fine-tuned encoder, in the folder of its model."""
 NOVELTY = "annotated.safetensors"
 """What the annotated cells look like, in the folder of the model."""
 PRIOR = "prior"
@@ -75,7 +73,9 @@ def save_heads(
     if kind_head is not None:
         save_head(kind_head, folder / "kinds")
     if tuned is not None:
-        with atomic_path(folder / OWN_WEIGHTS) as temporary:
+        from napari_hcs_qc.encoders.custom_encoder import MANIFEST, custom_encoder_manifest
+
+        with atomic_path(folder / CUSTOM_WEIGHTS) as temporary:
             temporary.write_bytes(tuned.weights)
         description = tuned.encoder.describe()
         family, _, architecture = description["architecture"].partition(":")
@@ -178,8 +178,8 @@ def _with_weights(
 def _placed(weights: str | None, folder: Path) -> str | None:
     if weights is None or Path(weights).is_absolute():
         return weights
-    if weights == OWN_WEIGHTS:
-        return str(folder.resolve() / OWN_WEIGHTS)
+    if weights == CUSTOM_WEIGHTS:
+        return str(folder.resolve() / CUSTOM_WEIGHTS)
     return str(folder.resolve().parents[1] / weights)
 
 
@@ -188,8 +188,8 @@ def _portable(weights: str | None, folder: Path) -> str | None:
     if weights is None or not Path(weights).is_absolute():
         return weights
     path, assay = Path(weights), folder.resolve().parents[1]
-    if path == folder.resolve() / OWN_WEIGHTS:
-        return OWN_WEIGHTS
+    if path == folder.resolve() / CUSTOM_WEIGHTS:
+        return CUSTOM_WEIGHTS
     return path.relative_to(assay).as_posix() if path.is_relative_to(assay) else weights
 
 

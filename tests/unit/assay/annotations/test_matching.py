@@ -121,7 +121,7 @@ def test_a_made_cell_that_reaches_beyond_the_image_is_cut() -> None:
         ("A02", 1, 50, 50, "normal", None, "anna", 3),
         ("A02", 1, 14.6, 84.4, "normal", None, "anna", 4),
     )
-    added = match_annotations(clicks, FOUND, 15, shape=(100, 100)).added
+    added = match_annotations(clicks, FOUND, 15, shape=lambda: (100, 100)).added
     assert added["is_cut"].tolist() == [True, True, False, False]
     assert not match_annotations(clicks, FOUND, 15).added["is_cut"].any()
 
