@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from napari_hcs_qc.assay.scoring.plate_scores import score
 from napari_hcs_qc.assay.store.plate_cells import has_cells, load_cells
-from napari_hcs_qc.assay.store.plate_state import joined_state, open_assay_plate
+from napari_hcs_qc.assay.store.plate_state import changed_images, joined_state, open_assay_plate
 from napari_hcs_qc.assay.store.platemap_match import assay_platemap
 from napari_hcs_qc.assay.store.saved_model import model_folders, read_manifest
 from napari_hcs_qc.assay.views.label_issues_list import LabelIssue, label_issues
@@ -36,7 +36,8 @@ class PlateStatus:
     predicted_with: str | None = None
     novelty: NoveltySummary | None = None
     platemap: str = ""  # how many of its wells are in the plate map, and their roles
-    problems: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()  # what could not be read
+    warnings: tuple[str, ...] = ()  # what its figures lack, such as controls
     damage: tuple[str, ...] = ()  # files that are not as they were written, and what mends them
 
 
@@ -118,7 +119,8 @@ def plate_status(
     )
     try:
         if not has_cells(assay.plate_folder(name), plate):
-            return opened
+            changed = changed_images(assay, plate)
+            return replace(opened, problems=(*opened.problems, *([changed] if changed else [])))
         cells = load_cells(assay.plate_folder(name))
     except HcsQcError as error:
         return replace(opened, damage=(str(error),))
@@ -142,5 +144,6 @@ def plate_status(
         n_flagged=int(scored.scores.wells["is_flagged"].sum()),
         predicted_with=scored.prediction.model,
         novelty=scored.prediction.novelty,
-        problems=tuple(str(problem) for problem in scored.unreadable) + scored.warnings,
+        problems=tuple(str(problem) for problem in scored.unreadable),
+        warnings=scored.warnings,
     )

@@ -50,6 +50,7 @@ class AssayFolder:
         encoders/<encoder>/             encoders trained on this assay's cells, or imported
         models/<model>/                 heads with their manifests
         predictions/<plate>/<model>...  scores of the cells of a plate
+        status.json                     what `hcs-qc status` printed last
         presence/                       who has the assay open in a window
 
     Everything but ``assay.json``, the journal and the plate map can be computed again.

@@ -217,6 +217,17 @@ class _PixelCheck:
             _save_content(noted, self.folder)
 
 
+def changed_images(assay: AssayFolder, plate: Plate) -> str:
+    """Say that the cells of a plate were found in other images than it has now; or nothing."""
+    folder = assay.plate_folder(plate.name)
+    if has_cells(folder, plate) or not (folder / CELLS).is_file():
+        return ""
+    return (
+        f"The images of plate {plate.name} have changed since its cells were found; find them "
+        f"again: hcs-qc cells {quote(str(assay.path))}."
+    )
+
+
 def load_plate(
     assay: AssayFolder, name: str, annotations: pd.DataFrame | None = None
 ) -> PlateState:
@@ -225,14 +236,10 @@ def load_plate(
     folder = assay.plate_folder(name)
     if not has_cells(folder, plate):
         where = quote(str(assay.path))
-        if (folder / CELLS).is_file():
-            raise HcsQcError(
-                f"The images of plate {plate.name} have changed since its cells were found; find "
-                f"them again: hcs-qc cells {where}."
-            )
         raise HcsQcError(
-            f"The cells of plate {plate.name} have not been found yet; run: hcs-qc cells {where}. "
-            f"To remove a plate that was added by mistake: hcs-qc remove {where} "
+            changed_images(assay, plate)
+            or f"The cells of plate {plate.name} have not been found yet; run: hcs-qc cells "
+            f"{where}. To remove a plate that was added by mistake: hcs-qc remove {where} "
             f"{quote(plate.name)}."
         )
     plate_cells = load_cells(folder)

@@ -13,6 +13,7 @@ from napari_hcs_qc.text import count_of
 if TYPE_CHECKING:
     import argparse
 
+    from napari_hcs_qc.api.assay import Assay
     from napari_hcs_qc.cli.bars import Bars
     from napari_hcs_qc.workflow.status import AssayStatus, ModelStatus, PlateStatus
 
@@ -20,9 +21,38 @@ _LABEL_ISSUES = 5  # listed in lines; the data hold them all
 
 
 def _run(options: argparse.Namespace, _bars: Bars) -> Outcome:
+    from napari_hcs_qc.cli.status_cache import keep_status, kept_status, stamp_of
+
+    kept = kept_status(options.assay)
+    if kept is not None:
+        return Outcome(list(kept.lines), dict(kept.data))
     from napari_hcs_qc.api.assay import Assay
 
-    status = Assay.open(options.assay).status()
+    assay = Assay.open(options.assay)
+    plates = _folders(assay)
+    files = "" if plates is None else stamp_of(options.assay, plates)
+    outcome, is_whole = _outcome(assay.status())
+    if plates is not None and is_whole:
+        keep_status(options.assay, plates, files, outcome.lines, outcome.data)
+    return outcome
+
+
+def _folders(assay: Assay) -> tuple[str, ...] | None:
+    """Give the folders that hold all files of the plates; None where others may be read too."""
+    from napari_hcs_qc.plates.readers.registry import readers
+
+    entries = assay.plates
+    is_ours = all(_is_ours(reader.open) for reader in readers())
+    in_folders = all(each.image_root is None and each.source.is_dir() for each in entries)
+    return tuple(str(each.source) for each in entries) if is_ours and in_folders else None
+
+
+def _is_ours(function: object) -> bool:
+    return str(getattr(function, "__module__", "")).startswith("napari_hcs_qc.")
+
+
+def _outcome(status: AssayStatus) -> tuple[Outcome, bool]:
+    """Write where an assay stands, and tell whether all of it could be read."""
     lines = [f"Assay {status.path}, made {status.created}"]
     for plate in status.plates:
         lines.extend(_plate_lines(plate, status))
@@ -52,7 +82,8 @@ def _run(options: argparse.Namespace, _bars: Bars) -> Outcome:
         "models": [asdict(model) for model in status.models],
     }
     is_damaged = any(plate.damage for plate in status.plates)
-    return Outcome(lines, data, DAMAGED if is_damaged else 0)
+    is_whole = not any(plate.damage or plate.problems for plate in status.plates)
+    return Outcome(lines, data, DAMAGED if is_damaged else 0), is_whole
 
 
 def _plate_lines(plate: PlateStatus, status: AssayStatus) -> list[str]:
@@ -72,7 +103,7 @@ def _plate_lines(plate: PlateStatus, status: AssayStatus) -> list[str]:
     return [
         f"Plate {plate.name}: {', '.join(parts) or 'not readable'}{scored}",
         *([f"  Plate map {plate.platemap}"] if plate.platemap else []),
-        *(f"  {problem}" for problem in (*plate.damage, *plate.problems)),
+        *(f"  {problem}" for problem in (*plate.damage, *plate.problems, *plate.warnings)),
         *novelty_lines(plate.novelty),
     ]
 
