@@ -40,6 +40,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     os.environ["HCS_QC_BACKEND"] = _BACKEND or ("torch" if "unit" in item.path.parts else "auto")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than cores: tests wait for windows, disks and other processes."""
+    return (os.cpu_count() or 1) + 1
+
+
 # Processes side by side share the cores: more threads than cores wait for each other.
 if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
     n_threads = max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))

@@ -11,6 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from napari_hcs_qc import Assay
 from napari_hcs_qc.assay.embeddings.training_crops import annotated_crops
 from napari_hcs_qc.assay.models import finetuning
 from napari_hcs_qc.assay.models.model_in_use import chosen_model
@@ -100,6 +101,20 @@ def test_the_same_again_is_not_trained_again(assay, options, monkeypatch) -> Non
     assert train(assay, options, reuse=True).model.id == model.id
     with pytest.raises(AssertionError):
         train(assay, replace(options, seed=1), reuse=True)
+
+
+def test_damage_of_a_fine_tuned_encoder_is_named(assay, options) -> None:
+    model = train(assay, options, figures=False).model
+    opened = Assay.open(assay.path)
+    assert opened.check().damaged == ()
+    for name in ("encoder.safetensors", "encoder.json", "head/head.json"):
+        path = assay.path / "models" / model.id / name
+        whole = path.read_bytes()
+        path.write_bytes(whole.replace(b"e", b"f", 1))
+        [damaged] = opened.check().damaged
+        assert damaged.name == f"model {model.id}"
+        assert "hcs-qc train" in damaged.damage
+        path.write_bytes(whole)
 
 
 def test_the_desk_retrains_and_the_figures_are_asked_for(assay, options) -> None:

@@ -42,20 +42,27 @@ def _score(
 
 
 class Scores(NamedTuple):
-    """Of each of the 99 fields: number of nuclei; right, extra and missed ones."""
+    """Of each field: number of nuclei; right, extra and missed ones."""
 
     fields: dict[str, tuple[int, tuple[int, ...]]]
     n_missed: int  # abnormal objects of the readers without a mask within 3 px
 
 
-@pytest.fixture(scope="module")
-def plate_scores(shared_data: Path, matches: Matches) -> Scores:
+_CALLED_OUT = ("L10_s6", "E05_s2", "L11_s4", "A12_s7")  # by the README of the data
+
+
+@pytest.fixture(scope="module", params=[6, pytest.param(1, marks=pytest.mark.slow)])
+def plate_scores(shared_data: Path, matches: Matches, request: pytest.FixtureRequest) -> Scores:
+    """Of all 99 fields, or of every sixth and those that the README calls out."""
     plate = open_plate(shared_data / "bbbc039" / "20585")
+    paths = sorted(plate.source.glob("*.tif"))
+    chosen = {path for path in paths if any(name in path.name for name in _CALLED_OUT)}
+    chosen.update(paths[:: request.param])
     diameter_px = plate_diameter(plate)
     labels = pd.read_csv(shared_data / "bbbc039" / "labels.csv")
     work = partial(_score, matches, diameter_px, labels[labels["label"] == "abnormal"])
     with ThreadPool(2) as pool:
-        rows = pool.map(work, sorted(plate.source.glob("*.tif")))
+        rows = pool.map(work, sorted(chosen))
     return Scores({name: (n, counts) for name, n, counts, _ in rows}, sum(row[3] for row in rows))
 
 
@@ -64,14 +71,16 @@ def scores(plate_scores: Scores) -> dict[str, tuple[int, tuple[int, ...]]]:
     return plate_scores.fields
 
 
-def test_f1_over_all_fields(scores: dict[str, tuple[int, tuple[int, ...]]]) -> None:
-    assert len(scores) == 99
+def test_f1_over_the_fields(scores: dict[str, tuple[int, tuple[int, ...]]]) -> None:
     hits, extra, missed = np.sum([counts for _, counts in scores.values()], axis=0)
-    assert 2 * hits / (2 * hits + extra + missed) >= 0.955
+    # Those called out weigh more among the few.
+    least = {21: 0.94, 99: 0.955}[len(scores)]
+    assert 2 * hits / (2 * hits + extra + missed) >= least
 
 
 def test_abnormal_objects_are_found(plate_scores: Scores) -> None:
-    assert plate_scores.n_missed <= 15  # of 94
+    most = {21: 4, 99: 15}[len(plate_scores.fields)]  # of 94 in all
+    assert plate_scores.n_missed <= most
 
 
 @pytest.mark.slow

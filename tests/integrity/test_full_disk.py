@@ -46,6 +46,7 @@ rm -rf "$assay"; cp -r "$disk/assay" "$assay"
         "annotate",
         "verdict",
         "train",
+        "train finetune",
         "predict",
         "export",
         "report",
@@ -72,6 +73,7 @@ def test_a_full_disk_is_a_line_and_the_command_goes_on_when_there_is_room(
         "cells": (on_disk, "--again"),
         "annotate": (on_disk, "--from", str(made.labels), "--annotator", "Ben"),
         "train": (on_disk, "--seeds", "1", "--head", "knn", "--device", "cpu"),
+        "train finetune": (on_disk, "--seeds", "1", "--head", "finetune", "--device", "cpu"),
         "predict": (on_disk, "--device", "cpu"),
         "export": (on_disk, str(disk / "out")),
         "report": (on_disk, str(disk / "out.html")),
@@ -89,7 +91,7 @@ def test_a_full_disk_is_a_line_and_the_command_goes_on_when_there_is_room(
     if verb == "predict":
         shutil.rmtree(copy / "predictions")
         shutil.rmtree(copy / "embeddings")
-    command = [sys.executable, "-m", "napari_hcs_qc", verb, *arguments[verb], "--quiet"]
+    command = [sys.executable, "-m", "napari_hcs_qc", verb.split()[0], *arguments[verb], "--quiet"]
     ran = subprocess.run(
         ["unshare", "-m", "sh", "-c", _ON_A_FULL_DISK, "sh", str(disk), str(copy), *command],
         capture_output=True,

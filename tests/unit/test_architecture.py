@@ -118,17 +118,3 @@ def test_the_core_imports_no_study() -> None:
         for name, imports in _GRAPH.items()
         if not name.startswith(wing) and any(other.startswith(wing) for other in imports)
     }
-
-
-def test_what_is_not_tested_with_another_pandas_imports_none() -> None:
-    """Their tests are left out of the environment `pandas3` of tox."""
-    left_out = (
-        "encoders/backends/*.py",
-        "evaluation/*.py",
-        "heads/linear/*.py",
-        "heads/finetune*.py",
-        "study/ssl/**/*.py",
-    )
-    paths = [path for pattern in left_out for path in ROOT.glob(pattern)]
-    assert len(paths) > 30
-    assert [str(path) for path in paths if "pandas" in path.read_text(encoding="utf-8")] == []

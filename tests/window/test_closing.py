@@ -61,7 +61,7 @@ def opened(
     return viewer, workspace
 
 
-@pytest.mark.parametrize("after_ms", [0, 150, 700])
+@pytest.mark.parametrize("after_ms", [0, pytest.param(150, marks=pytest.mark.slow), 700])
 @pytest.mark.parametrize("what", ["retrain", "embed", "open"])
 def test_a_window_closed_in_mid_job(
     make_napari_viewer: Callable[..., Viewer],
@@ -180,7 +180,7 @@ print("ended", flush=True)
 """
 
 
-@pytest.mark.parametrize("after_ms", [0, 200])
+@pytest.mark.parametrize("after_ms", [pytest.param(0, marks=pytest.mark.slow), 200])
 def test_the_program_ends_when_its_window_is_closed_in_mid_job(
     assay_path: Path, after_ms: int
 ) -> None:

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,7 @@ _AHEAD = 2  # Sites that wait, read and segmented, for the caller: what bounds t
 _POLL_S = 0.1
 _SAMPLE_SITES = 9
 _SAMPLE_SIDE_PX = 1024
+_diameters: WeakKeyDictionary[Plate, dict[tuple[int, Projection, int], float]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -60,8 +62,23 @@ def plate_diameter(
 ) -> float:
     """Estimate the diameter of a typical nucleus from nine sites spread over the plate.
 
-    Where those show no nuclei, 27 others are looked at. Of large images the middle is taken.
+    Where those show no nuclei, 27 others are looked at. Of large images the middle is taken. It
+    takes as long as finding the cells of some ten sites, so of an opened plate it is known then.
     """
+    known, asked = _diameters.setdefault(plate, {}), (channel, projection, seed)
+    if asked in known:
+        return known[asked]
+    diameter, is_whole = _estimated(plate, channel, projection, seed, job)
+    if is_whole:
+        known[asked] = diameter
+    return diameter
+
+
+def _estimated(
+    plate: Plate, channel: int, projection: Projection, seed: int, job: Job
+) -> tuple[float, bool]:
+    """Estimate the diameter, and tell whether all sites asked for could be read."""
+    is_whole = True
     sites = [site for site in plate.sites if channel in plate.available_channels(site)]
     sample = spread_sample(sites, _SAMPLE_SITES, seed)
     for _ in range(2):
@@ -72,14 +89,15 @@ def plate_diameter(
             try:
                 pixels = plate.read_site(site, [channel], projection=projection)
             except UnreadableSiteError:
+                is_whole = False
                 continue  # Recorded when the site is segmented.
             images.append(_middle(pixels[0]))
         diameter = estimate_diameter(images, job=job)
         if not np.isnan(diameter):
-            return diameter
+            return diameter, is_whole
         seen = set(sample)
         sample = spread_sample([s for s in sites if s not in seen], 3 * _SAMPLE_SITES, seed)
-    return float("nan")
+    return float("nan"), is_whole
 
 
 def find_cells(

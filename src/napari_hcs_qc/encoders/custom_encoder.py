@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 MANIFEST = "encoder.json"
 _FORMAT = "napari-hcs-qc encoder"
 _VERSION = 1
-_REMEDY = "Train the encoder again, or import it again."
+_REMEDY = (
+    "Train the encoder again, or import it again; that of a fine-tuned model is trained again by: "
+    "hcs-qc train."
+)
 # A folder of this name can be made on every file system, and no other encoder is called so.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 

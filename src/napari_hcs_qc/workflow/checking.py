@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -107,11 +106,10 @@ def _checks(assay: AssayFolder) -> Iterator[tuple[str, Callable[[], str]]]:
         for model in predictions:
             name = f"prediction of plate {entry.name} by model {model}"
             yield name, partial(_prediction, assay, entry.name, model)
-    stores = _folders(assay.embeddings_folder, (STORE, ARRAY, JOURNAL))
-    for folder in stores:
+    for folder in _folders(assay.embeddings_folder, (STORE, ARRAY, JOURNAL)):
         yield f"embeddings {folder.name}", partial(_embeddings, folder)
     for path in sorted(assay.embeddings_folder.glob(f"{POSITIONS}/*.bin")):
-        yield f"embeddings of positions {path.stem}", partial(_positions, path, stores)
+        yield f"embeddings of positions {path.stem}", partial(_positions, path)
     for folder in _folders(assay.encoders_folder, (MANIFEST, CUSTOM_WEIGHTS)):
         yield f"encoder {folder.name}", partial(_encoder, folder)
     for model in sorted(models):
@@ -195,13 +193,11 @@ def _embeddings(folder: Path) -> str:
     return count_of(n_cells, "cell")
 
 
-def _positions(path: Path, stores: Sequence[Path]) -> str:
-    # A file does not say how long its records are: as those of the stores, or two coordinates.
-    lengths = {2}
-    for folder in stores:
-        with suppress(HcsQcError):
-            lengths.add(EmbeddingStore.open(folder).manifest.shape[1])
-    n_whole, n_all = max(PositionStore(path, length).count() for length in lengths)
+def _positions(path: Path) -> str:
+    store = PositionStore.of_file(path)
+    if store is None:
+        return _EARLIER
+    n_whole, n_all = store.count()
     if n_whole < n_all:
         raise DamagedError(
             f"{path} is damaged: {n_whole:,} of {count_of(n_all, 'position')} can be read. The "

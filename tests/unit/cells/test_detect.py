@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,6 +61,8 @@ def test_the_estimate_reports_each_look_at_a_field_and_stops_between_them(plate:
     looks = [(done, total) for done, total, text in steps if text.startswith("Estimating")]
     assert len(looks) > 1
     assert looks == [(number, looks[0][1]) for number in range(len(looks))]
+    known = plate_diameter(plate, job=Job(lambda *_: pytest.fail("estimated again")))
+    assert plate_diameter(replace(plate)) == known
     assert len(looks) <= looks[0][1]
     n_steps = 0
 
@@ -71,7 +74,7 @@ def test_the_estimate_reports_each_look_at_a_field_and_stops_between_them(plate:
         n_steps += 1
 
     with pytest.raises(Cancelled):
-        plate_diameter(plate, job=Job(count, is_enough))
+        plate_diameter(replace(plate), job=Job(count, is_enough))
     assert n_steps == len(steps) - 1
 
 

@@ -338,6 +338,7 @@ def test_labels_of_an_ome_zarr(fields: Fields, plate: Plate, tmp_path: Path) -> 
     pd.testing.assert_frame_equal(result.cells, expected(fields, has_ids=True))
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 def test_real_masks(shared_data: Path) -> None:
     from napari_hcs_qc.plates.open import open_plate

@@ -117,7 +117,9 @@ class RuleRecord(Part):
 class ModelManifest(Document):
     """The file `model.json`, without which a folder is no model."""
 
-    remedy: ClassVar[str] = "Train again."
+    remedy: ClassVar[str] = (
+        "Train again: hcs-qc train ASSAY. The folder of this model can then be deleted."
+    )
 
     format: Literal["napari-hcs-qc model"] = "napari-hcs-qc model"
     format_version: Literal[2] = 2

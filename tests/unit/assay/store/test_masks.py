@@ -168,6 +168,7 @@ def test_it_stops_when_told(plate: Plate) -> None:
     assert site_masks(plate, found, _SITES[0]) is not None
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 def test_every_cell_of_real_sites_has_its_mask_again(shared_data: Path, tmp_path: Path) -> None:
     plate = open_plate(shared_data / "bbbc006_focus")
