@@ -65,12 +65,12 @@ def plate_diameter(
     Where those show no nuclei, 27 others are looked at. Of large images the middle is taken. It
     takes as long as finding the cells of some ten sites, so of an opened plate it is known then.
     """
-    known, asked = _diameters.setdefault(plate, {}), (channel, projection, seed)
-    if asked in known:
-        return known[asked]
+    known, options = _diameters.setdefault(plate, {}), (channel, projection, seed)
+    if options in known:
+        return known[options]
     diameter, is_whole = _estimated(plate, channel, projection, seed, job)
     if is_whole:
-        known[asked] = diameter
+        known[options] = diameter
     return diameter
 
 
