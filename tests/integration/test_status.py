@@ -8,17 +8,17 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from napari_hcs_qc import Assay
+from napari_hcs_qc import Assay, open_plate
 from napari_hcs_qc.cli import main, status_cache
 from napari_hcs_qc.workflow import status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from conftest import Ran
 
@@ -110,6 +110,37 @@ def test_whatever_changes_is_found_out(assay: Path, printed, change: str) -> Non
     assert is_new
     (assay / "status.json").unlink(missing_ok=True)
     assert printed() == (after, True)
+
+
+@pytest.fixture
+def loaddata(ran: Ran, tmp_path: Path) -> Path:
+    """An assay of a LoadData table, whose images lie elsewhere."""
+    images = tmp_path / "images"
+    shutil.copytree(ran.made.plate_dir, images)
+    plate = open_plate(images)
+    rows = [
+        f"{Path(path).name},{Path(path).parent},SIM,{well},{site}"
+        for path, well, site in plate.planes[["path", "well", "site"]].itertuples(index=False)
+    ]
+    header = "FileName_DNA,PathName_DNA,Metadata_Plate,Metadata_Well,Metadata_Site"
+    (tmp_path / "tables").mkdir()
+    table = tmp_path / "tables" / "load_data.csv"
+    table.write_text("\n".join([header, *rows, ""]))
+    Assay.new(tmp_path / "assay", table)
+    return tmp_path / "assay"
+
+
+@pytest.mark.parametrize("changed", ["images", "tables"])
+def test_images_that_a_table_names_are_looked_at(loaddata: Path, changed: str, capsys) -> None:
+    for _ in range(2):
+        main(["status", str(loaddata)])
+    assert "9 wells" in capsys.readouterr().out
+    assert status_cache.kept_status(loaddata) is not None
+    (loaddata.parent / changed / "unrelated").mkdir()
+    assert status_cache.kept_status(loaddata) is not None
+    file = min(path for path in (loaddata.parent / changed).rglob("*.*") if path.is_file())
+    file.write_bytes(file.read_bytes()[:-1])
+    assert status_cache.kept_status(loaddata) is None
 
 
 def test_one_that_was_moved_is_looked_at(assay: Path, printed, capsys) -> None:

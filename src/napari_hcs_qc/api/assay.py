@@ -82,7 +82,7 @@ class Assay(AssayOut):
     def new(
         cls,
         assay: str | Path,
-        plates: Sequence[str | Path],
+        plates: str | Path | Sequence[str | Path],
         *,
         pattern: str | None = None,
         image_root: str | Path | None = None,
@@ -101,8 +101,8 @@ class Assay(AssayOut):
         assay
             Folder of the assay; its parents are made, too.
         plates
-            Folder, LoadData table or OME-Zarr of each plate, see `open_plate`. Each is opened
-            before anything is written; one that is in the assay already stays as it is.
+            Folder, LoadData table or OME-Zarr of the plate, or of each, see `open_plate`. Each is
+            opened before anything is written; one that is in the assay already stays as it is.
         pattern, image_root, plate_shape, allow_remote
             How the plates are read, see `open_plate`. Kept in the assay.
         time
@@ -140,7 +140,8 @@ class Assay(AssayOut):
         >>> [entry.name for entry in assay.plates]
         ['P1']
         """
-        locations = [as_location(plate) for plate in plates]
+        given = [plates] if isinstance(plates, str | Path) else plates
+        locations = [as_location(plate) for plate in given]
         if len(locations) > 1 and plate_name:
             raise HcsQcError(
                 f"The plate name {plate_name} is for one plate, and {len(locations)} were given; "

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
+import stat
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import JsonValue
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 _FILE = "status.json"
 # What changes while nothing is changed: locks, who has the assay open, copies made at each opening.
 _LEFT_OUT = frozenset([_FILE, "assay.lock", "assay.lock.json", "presence", "journal-copies"])
-# A file may change twice within one tick of the clock of its disk: what is younger than this is not
-# yet known by its dates.
+# A file may change twice within one tick of the clock of its disk: what was younger than this when
+# it was read is not known by its dates.
 _SETTLED_S = 2.0
 
 
@@ -36,7 +36,7 @@ class KeptStatus(Document):
 
     format: Literal["napari-hcs-qc status"] = "napari-hcs-qc status"
     format_version: Literal[1] = 1
-    plates: tuple[str, ...]  # folders of the plates
+    places: tuple[str, ...]  # of the plates, see `PlateStatus.places`
     files: str  # hash of names, sizes and dates of all files
     lines: tuple[str, ...]
     data: dict[str, JsonValue]
@@ -45,68 +45,68 @@ class KeptStatus(Document):
 def kept_status(assay: Path) -> KeptStatus | None:
     """Give what was printed; None where a file is another than then."""
     kept = KeptStatus.load_if_valid(assay / _FILE)
-    if kept is None or kept.files != stamp_of(assay, kept.plates):
-        return None
-    return kept
-
-
-def stamp_of(assay: Path, plates: Iterable[str]) -> str:
-    """Hash names, sizes and dates of all files of an assay and its plates.
-
-    Empty where one of them cannot be seen, or has changed within the last two seconds.
-    """
-    # What is printed names the assay as it was given.
-    digest = hashlib.sha256(f"{__version__}\0{assay}\0{os.path.realpath(assay)}".encode())
-    newest = 0
-    try:
-        for line, changed in _files([str(assay)], _LEFT_OUT):
-            digest.update(line)
-            newest = max(newest, changed)
-        for folder in plates:
-            # Microscopes also put what describes a plate beside the folder of its images.
-            beside = os.path.dirname(folder)
-            for line, changed in (*_files([folder]), *_files([beside], is_deep=False)):
-                digest.update(line)
-                newest = max(newest, changed)
-    except OSError:
-        return ""
-    is_settled = newest < (time.time() - _SETTLED_S) * 1e9
-    return digest.hexdigest() if is_settled else ""
-
-
-def _files(
-    folders: list[str], left_out: frozenset[str] = frozenset(), *, is_deep: bool = True
-) -> Iterator[tuple[bytes, int]]:
-    """Give each file as a line, and when it was last changed (ns); linked folders once."""
-    visited: set[tuple[int, int]] = set()
-    while folders:
-        folder = folders.pop()
-        status = os.stat(folder)
-        if (status.st_dev, status.st_ino) in visited and status.st_ino:
-            continue
-        visited.add((status.st_dev, status.st_ino))
-        with os.scandir(folder) as entries:
-            for entry in sorted(entries, key=lambda entry: entry.name):
-                if entry.name in left_out:
-                    continue
-                if entry.is_dir():
-                    if is_deep:
-                        folders.append(entry.path)
-                    continue
-                status = entry.stat()
-                # Nobody can set the date of the last change of anything; Windows has none.
-                changed = 0 if os.name == "nt" else status.st_ctime_ns
-                line = f"{entry.path}\0{status.st_size}\0{status.st_mtime_ns}\0{changed}\0"
-                yield line.encode(errors="surrogateescape"), max(status.st_mtime_ns, changed)
+    with suppress(OSError):
+        if kept is not None and kept.files == _looked_at(assay, kept.places).files:
+            return kept
+    return None
 
 
 def keep_status(
-    assay: Path, plates: tuple[str, ...], files: str, lines: list[str], data: dict[str, Any]
+    assay: Path, places: Iterable[str], started: float, lines: list[str], data: dict[str, Any]
 ) -> None:
-    """Keep what is printed of the files that had the stamp `files` before they were read."""
-    if not files or files != stamp_of(assay, plates):
+    """Keep what is printed, unless a file may have changed since reading `started` (s)."""
+    places = tuple(sorted(set(places)))
+    try:
+        seen = _looked_at(assay, places)
+    except OSError:
+        return
+    if seen.newest >= (started - _SETTLED_S) * 1e9:
         return
     plain = json.loads(json.dumps(data, default=str))  # as it is printed
-    kept = KeptStatus(plates=plates, files=files, lines=tuple(lines), data=plain)
+    kept = KeptStatus(places=places, files=seen.files, lines=tuple(lines), data=plain)
     with suppress(WriteError):  # of an assay that cannot be written to it is read anew
         kept.save(assay / _FILE)
+
+
+class _Seen(NamedTuple):
+    files: str  # hash of names, sizes and dates
+    newest: int  # when the last of them changed, ns
+
+
+def _looked_at(assay: Path, places: Iterable[str]) -> _Seen:
+    """Look at all files of an assay and its plates; `OSError` where one cannot be seen."""
+    # What is printed names the assay as it was given.
+    digest = hashlib.sha256(f"{__version__}\0{assay}\0{os.path.realpath(assay)}".encode())
+    newest = 0
+    for place in (os.path.join(assay, ""), *places):
+        for path, status, is_folder in _below(place):
+            # Nobody can set the date of the last change of anything; Windows has none.
+            changed = 0 if os.name == "nt" else status.st_ctime_ns
+            newest = max(newest, status.st_mtime_ns, changed)
+            # The date of a folder is also that of a lock in it, but tells when a file went.
+            facts = () if is_folder else (status.st_size, status.st_mtime_ns, changed)
+            digest.update(f"{path}\0{facts}\0".encode(errors="surrogateescape"))
+    return _Seen(digest.hexdigest(), newest)
+
+
+def _below(place: str) -> Iterator[tuple[str, os.stat_result, bool]]:
+    """Give files and folders of a place with their status; linked folders once."""
+    is_deep, left, visited = place.endswith(os.sep), [place], set()
+    while left:
+        path = left.pop()
+        status = os.stat(path)
+        if not stat.S_ISDIR(status.st_mode):
+            yield path, status, False
+            continue
+        if status.st_ino and (status.st_dev, status.st_ino) in visited:
+            continue
+        visited.add((status.st_dev, status.st_ino))
+        yield path, status, True
+        with os.scandir(path) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                if entry.name in _LEFT_OUT:
+                    continue
+                if not entry.is_dir():
+                    yield entry.path, entry.stat(), False
+                elif is_deep:
+                    left.append(entry.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from napari_hcs_qc.assay.store.platemap_match import assay_platemap
 from napari_hcs_qc.assay.store.saved_model import model_folders, read_manifest
 from napari_hcs_qc.assay.views.label_issues_list import LabelIssue, label_issues
 from napari_hcs_qc.errors import DamagedError, HcsQcError
+from napari_hcs_qc.plates.remote import is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
     from napari_hcs_qc.assay.scoring.saved_prediction import NoveltySummary
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+    from napari_hcs_qc.assay.store.plate_entry import PlateEntry
+    from napari_hcs_qc.plates.plate import Plate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +43,9 @@ class PlateStatus:
     problems: tuple[str, ...] = ()  # what could not be read
     warnings: tuple[str, ...] = ()  # what its figures lack, such as controls
     damage: tuple[str, ...] = ()  # files that are not as they were written, and what mends them
+    # Where its files lie: a folder with all below it ends with the separator, one without is meant
+    # with its own files. None where that cannot be told, as on a server.
+    places: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +123,7 @@ def plate_status(
         n_sites=len(plate.sites),
         platemap="" if platemap is None else platemap.sentence,
         problems=tuple(str(problem) for problem in plate.problems),
+        places=_places(plate, entry),
     )
     try:
         if not has_cells(assay.plate_folder(name), plate):
@@ -147,3 +155,18 @@ def plate_status(
         problems=tuple(str(problem) for problem in scored.unreadable),
         warnings=scored.warnings,
     )
+
+
+def _places(plate: Plate, entry: PlateEntry) -> tuple[str, ...] | None:
+    source, paths = entry.source, plate.planes["path"].unique()
+    if is_remote(source) or any(map(is_remote, paths)):
+        return None
+    folders = {os.path.dirname(path) for path in paths}
+    if plate.format == "loaddata":
+        root = () if entry.image_root is None else (os.path.join(entry.image_root, ""),)
+        return str(source), *sorted(folders), *root
+    if source.is_file() and not all(map(os.path.isdir, folders)):
+        return (str(source),)  # an archive
+    # Microscopes also put what describes a plate beside the folder of its images.
+    folder = source if source.is_dir() else source.parent
+    return os.path.join(folder, ""), str(folder.parent)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_hcs_qc.cli.arguments import add_assay
 from napari_hcs_qc.cli.command import DAMAGED, Command, Outcome
@@ -13,7 +14,6 @@ from napari_hcs_qc.text import count_of
 if TYPE_CHECKING:
     import argparse
 
-    from napari_hcs_qc.api.assay import Assay
     from napari_hcs_qc.cli.bars import Bars
     from napari_hcs_qc.workflow.status import AssayStatus, ModelStatus, PlateStatus
 
@@ -21,38 +21,37 @@ _LABEL_ISSUES = 5  # listed in lines; the data hold them all
 
 
 def _run(options: argparse.Namespace, _bars: Bars) -> Outcome:
-    from napari_hcs_qc.cli.status_cache import keep_status, kept_status, stamp_of
+    from napari_hcs_qc.cli.status_cache import keep_status, kept_status
 
     kept = kept_status(options.assay)
     if kept is not None:
         return Outcome(list(kept.lines), dict(kept.data))
+    started = time.time()
     from napari_hcs_qc.api.assay import Assay
 
-    assay = Assay.open(options.assay)
-    plates = _folders(assay)
-    files = "" if plates is None else stamp_of(options.assay, plates)
-    outcome, is_whole = _outcome(assay.status())
-    if plates is not None and is_whole:
-        keep_status(options.assay, plates, files, outcome.lines, outcome.data)
+    status = Assay.open(options.assay).status()
+    outcome = _outcome(status)
+    places = _places(status)
+    if places is not None:
+        keep_status(options.assay, places, started, outcome.lines, outcome.data)
     return outcome
 
 
-def _folders(assay: Assay) -> tuple[str, ...] | None:
-    """Give the folders that hold all files of the plates; None where others may be read too."""
+def _places(status: AssayStatus) -> list[str] | None:
+    """Give where the files of the plates lie; None where that, or a plate, is not whole."""
     from napari_hcs_qc.plates.readers.registry import readers
 
-    entries = assay.plates
-    is_ours = all(_is_ours(reader.open) for reader in readers())
-    in_folders = all(each.image_root is None and each.source.is_dir() for each in entries)
-    return tuple(str(each.source) for each in entries) if is_ours and in_folders else None
+    places: list[str] = []
+    for plate in status.plates:
+        if plate.places is None or plate.problems or plate.damage:
+            return None
+        places += plate.places
+    # What a reader of somebody else looks at is not known.
+    modules = [str(getattr(reader.open, "__module__", "")) for reader in readers()]
+    return places if all(module.startswith("napari_hcs_qc.") for module in modules) else None
 
 
-def _is_ours(function: object) -> bool:
-    return str(getattr(function, "__module__", "")).startswith("napari_hcs_qc.")
-
-
-def _outcome(status: AssayStatus) -> tuple[Outcome, bool]:
-    """Write where an assay stands, and tell whether all of it could be read."""
+def _outcome(status: AssayStatus) -> Outcome:
     lines = [f"Assay {status.path}, made {status.created}"]
     for plate in status.plates:
         lines.extend(_plate_lines(plate, status))
@@ -72,8 +71,7 @@ def _outcome(status: AssayStatus) -> tuple[Outcome, bool]:
     data = {
         "assay": str(status.path),
         "plates": [
-            asdict(replace(plate, novelty=None)) | {"novelty": as_data(plate.novelty)}
-            for plate in status.plates
+            _without_places(plate) | {"novelty": as_data(plate.novelty)} for plate in status.plates
         ],
         "annotations": dict(status.annotations),
         "n_conflicts": status.n_conflicts,
@@ -82,8 +80,13 @@ def _outcome(status: AssayStatus) -> tuple[Outcome, bool]:
         "models": [asdict(model) for model in status.models],
     }
     is_damaged = any(plate.damage for plate in status.plates)
-    is_whole = not any(plate.damage or plate.problems for plate in status.plates)
-    return Outcome(lines, data, DAMAGED if is_damaged else 0), is_whole
+    return Outcome(lines, data, DAMAGED if is_damaged else 0)
+
+
+def _without_places(plate: PlateStatus) -> dict[str, Any]:
+    data = asdict(replace(plate, novelty=None))
+    del data["places"]
+    return data
 
 
 def _plate_lines(plate: PlateStatus, status: AssayStatus) -> list[str]:
