@@ -256,7 +256,7 @@ def test_what_needs_no_model_loads_no_library_of_models(
         assert not {"scipy.stats", "scipy.special", "filelock", "tqdm"} & set(loaded)
 
 
-@pytest.mark.parametrize("command", ["status", "cells"])
+@pytest.mark.parametrize("command", ["status", "cells", "predict"])
 def test_a_command_opens_a_plate_once(
     command: str, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

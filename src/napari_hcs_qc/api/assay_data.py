@@ -34,7 +34,7 @@ class AssayData:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.opened: dict[str, Plate] = {}
+        self.opened: dict[str, Plate] = {}  # by the last step
         self._folder()
 
     def __repr__(self) -> str:
@@ -43,7 +43,7 @@ class AssayData:
     def _folder(self) -> AssayFolder:
         """Read the folder as it is now; during one step each plate is opened once."""
         folder = AssayFolder.open(self.path)
-        folder.opened = {}
+        folder.opened = self.opened = {}
         return folder
 
     @property

@@ -46,8 +46,10 @@ def _run(options: argparse.Namespace, bars: Bars) -> Outcome:
     from napari_hcs_qc.assay.scoring.plate_scores import score
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 
-    predictions = Assay.open(options.assay).predict(**parameters(options, "assay"), job=Job(bars))
+    assay = Assay.open(options.assay)
+    predictions = assay.predict(**parameters(options, "assay"), job=Job(bars))
     folder = AssayFolder.open(options.assay)
+    folder.opened = assay.opened
     names = [prediction.plate for prediction in predictions]
     model = chosen_model(folder, predictions[0].model)
     scored = score(folder, names, model=model)
