@@ -59,7 +59,7 @@ def test_it_opens_and_nothing_of_it_is_rewritten(
     assert (status.n_wells, status.n_sites, status.n_cells) == (4, 4, 75)
     assert status.predicted_with == "0002"
     assert status.novelty is not None and status.novelty.n_novel == 3
-    [problem] = status.problems
+    [problem] = status.warnings
     assert "only 2 control wells" in problem
     journal = assay.journal()
     assert set(journal.annotations()["annotator"]) == {"ann", "second"}

@@ -154,6 +154,7 @@ def test_what_is_not_whole_or_has_just_been_written_is_not_kept(
     assay: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()
+    (assay.parent / "plates" / "SIM" / "new.txt").write_text("")
     main(["status", str(assay)])
     assert not (assay / "status.json").exists()
     monkeypatch.setattr(status_cache, "_SETTLED_S", -10.0)

@@ -163,7 +163,7 @@ def test_a_plate_unlike_the_training_data_is_told(
     assert prediction.warnings
     assert "NOISY" in prediction.warnings[0]
     # It is in the report and the status too, not only on the day it was computed.
-    assert "NOISY: " in " ".join(plate_status(assay, entry.name).problems)
+    assert "NOISY: " in " ".join(plate_status(assay, entry.name).warnings)
 
 
 def test_another_channel_set_is_refused(assay_copy: Path, tmp_path: Path, made) -> None:

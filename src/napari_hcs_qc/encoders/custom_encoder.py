@@ -146,7 +146,7 @@ def _validated(folder: Path, manifest: Mapping[str, Any]) -> CustomEncoder:
     version = manifest.get("version")
     if manifest.get("format") != _FORMAT or not isinstance(version, int):
         raise HcsQcError(
-            f"{path} is not that of an encoder: its format is {manifest.get('format')!r}."
+            f"{path} is not that of an encoder: its format is {manifest.get('format')!r}. {_REMEDY}"
         )
     if version > _VERSION:
         raise HcsQcError(
@@ -157,7 +157,7 @@ def _validated(folder: Path, manifest: Mapping[str, Any]) -> CustomEncoder:
         return CustomEncoder.model_validate({**manifest, "folder": folder})
     except ValidationError as error:
         raise HcsQcError(
-            f"{path} is damaged ({problems_text(error, CustomEncoder)}); import or train it again."
+            f"{path} is damaged ({problems_text(error, CustomEncoder)}). {_REMEDY}"
         ) from error
 
 

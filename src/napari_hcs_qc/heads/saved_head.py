@@ -150,11 +150,12 @@ def _head_of(folder: Path, data: dict[str, Any]) -> Head | KindHead:
     path = folder / MANIFEST
     if data.get("format") != FORMAT:
         raise HcsQcError(
-            f"{path} is not a saved head (format {data.get('format')!r}, expected {FORMAT!r})."
+            f"{path} is not a saved head (format {data.get('format')!r}, expected {FORMAT!r}). "
+            f"{_REMEDY}"
         )
     version = data.get("version")
     if not isinstance(version, int) or version < 1:
-        raise HcsQcError(f"{path} has the version {version!r}; expected a number from 1.")
+        raise HcsQcError(f"{path} has the version {version!r}; expected a number from 1. {_REMEDY}")
     if version > VERSION:
         raise HcsQcError(
             f"{path} was made by a newer version of napari-hcs-qc (head version {version}, this "
