@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.realdata
+@pytest.mark.slow
 def test_the_baseline_judges_bbbc039_as_its_readme_says(shared_data: Path) -> None:
     folder = shared_data / "bbbc039"
     table = pd.read_csv(folder / "labels.csv").dropna(subset=["label"])

@@ -388,6 +388,7 @@ def test_real_defocused_sites_among_sharp_ones_are_flagged_for_blur(
 
 
 @pytest.mark.realdata
+@pytest.mark.slow
 def test_real_sites_slightly_out_of_focus_are_flagged_and_sharp_or_bright_ones_are_not(
     shared_data: Path, make_cells: Any
 ) -> None:
