@@ -8,8 +8,10 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from safetensors.torch import save_file
 
 from napari_hcs_qc import Assay
+from napari_hcs_qc.encoders.architecture import build_architecture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,14 +68,15 @@ def test_a_full_disk_is_a_line_and_the_command_goes_on_when_there_is_room(
     disk.mkdir()
     shutil.copytree(assay, copy)
     on_disk = str(disk / "assay")
-    screen = tmp_path / "SCREEN.toml"
+    screen, weights = tmp_path / "SCREEN.toml", tmp_path / "weights.safetensors"
     screen.write_text(f'assay = "{copy}"\n[[plate]]\npath = "{made.plate_dir}"\nname = "B"\n')
     arguments: dict[str, tuple[str, ...]] = {
         "new": (str(disk / "other"), str(made.plate_dir), "--platemap", str(made.platemap)),
         "cells": (on_disk, "--again"),
         "annotate": (on_disk, "--from", str(made.labels), "--annotator", "Ben"),
         "train": (on_disk, "--seeds", "1", "--head", "knn", "--device", "cpu"),
-        "train finetune": (on_disk, "--seeds", "1", "--head", "finetune", "--device", "cpu"),
+        "train finetune": (on_disk, "--seeds", "1", "--head", "finetune", "--device", "cpu",
+                           "--encoder", "timm:test_resnet", "--weights", str(weights)),
         "predict": (on_disk, "--device", "cpu"),
         "export": (on_disk, str(disk / "out")),
         "report": (on_disk, str(disk / "out.html")),
@@ -88,6 +91,11 @@ def test_a_full_disk_is_a_line_and_the_command_goes_on_when_there_is_room(
         "pretrain": (on_disk, "--method", "simclr", "--epochs", "1", "--cells", "64",
                      "--batch-size", "16", "--input-px", "32", "--no-compare", "--device", "cpu"),
     }  # fmt: skip
+    if (
+        verb == "train finetune"
+    ):  # a small network, as six trainings take an hour with the default one
+        network = build_architecture("timm", "test_resnet").module
+        save_file(network.state_dict(), tmp_path / "weights.safetensors")
     if verb == "predict":
         shutil.rmtree(copy / "predictions")
         shutil.rmtree(copy / "embeddings")
