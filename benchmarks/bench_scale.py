@@ -152,6 +152,7 @@ def commands(folder: Path, *, quick: bool) -> dict[str, Any]:
         ("train", ["train", str(assay), "--quiet"]),
         ("predict 1 plate", ["predict", str(assay), "--plate", "DESK", "--quiet"]),
         ("status", ["status", str(assay)]),
+        ("status again", ["status", str(assay)]),
         ("report", ["report", str(assay), str(folder / "report.html"), "--quiet"]),
         ("export", ["export", str(assay), str(folder / "tables"), "--quiet"]),
     ):
@@ -160,6 +161,7 @@ def commands(folder: Path, *, quick: bool) -> dict[str, Any]:
         print(f"  {name}: {found[name]}", flush=True)
         if name.startswith("predict"):
             copy_predictions(assay)
+            time.sleep(3)  # what was just written is not yet known by its dates
     return found
 
 

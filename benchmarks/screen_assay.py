@@ -47,7 +47,7 @@ def make_screen_assay(folder: Path, n_plates: int, n_cells: int) -> Path:
         csv = folder / f"{name}.csv"
         table.assign(Metadata_Plate=name).to_csv(csv, index=False)
         source = steps.PlateSource(csv)
-        plate = source.open()
+        (plate,) = source.open()
         steps.add_plate(assay, source)
         assay.reload()
         mine = assay.plate_folder(name)
