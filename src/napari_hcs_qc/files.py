@@ -75,6 +75,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
             raise
 
 
+def stamp_of(status: os.stat_result) -> tuple[int, int, int]:
+    """Size in bytes, date, and date (both in ns) of the last change of anything of a file.
+
+    The last nobody can set; Windows has none.
+    """
+    changed = 0 if os.name == "nt" else status.st_ctime_ns
+    return status.st_size, status.st_mtime_ns, changed
+
+
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Give a new folder beside `path`, to be that when the block succeeds, and else removed.

@@ -91,11 +91,8 @@ def test_a_full_disk_is_a_line_and_the_command_goes_on_when_there_is_room(
         "pretrain": (on_disk, "--method", "simclr", "--epochs", "1", "--cells", "64",
                      "--batch-size", "16", "--input-px", "32", "--no-compare", "--device", "cpu"),
     }  # fmt: skip
-    if (
-        verb == "train finetune"
-    ):  # a small network, as six trainings take an hour with the default one
-        network = build_architecture("timm", "test_resnet").module
-        save_file(network.state_dict(), tmp_path / "weights.safetensors")
+    if verb == "train finetune":  # of a small network: six of the default one take an hour
+        save_file(build_architecture("timm", "test_resnet").module.state_dict(), weights)
     if verb == "predict":
         shutil.rmtree(copy / "predictions")
         shutil.rmtree(copy / "embeddings")

@@ -18,6 +18,7 @@ from pydantic import JsonValue
 from napari_hcs_qc._version import __version__
 from napari_hcs_qc.documents import Document
 from napari_hcs_qc.errors import WriteError
+from napari_hcs_qc.files import stamp_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -80,11 +81,10 @@ def _looked_at(assay: Path, places: Iterable[str]) -> _Seen:
     newest = 0
     for place in (os.path.join(assay, ""), *places):
         for path, status, is_folder in _below(place):
-            # Nobody can set the date of the last change of anything; Windows has none.
-            changed = 0 if os.name == "nt" else status.st_ctime_ns
-            newest = max(newest, status.st_mtime_ns, changed)
+            stamp = stamp_of(status)
+            newest = max(newest, *stamp[1:])
             # The date of a folder is also that of a lock in it, but tells when a file went.
-            facts = () if is_folder else (status.st_size, status.st_mtime_ns, changed)
+            facts = () if is_folder else stamp
             digest.update(f"{path}\0{facts}\0".encode(errors="surrogateescape"))
     return _Seen(digest.hexdigest(), newest)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
+from napari_hcs_qc.files import stamp_of
 from napari_hcs_qc.plates.zip_archive import archive_of
 
 if TYPE_CHECKING:
@@ -17,8 +18,7 @@ class Stamps(NamedTuple):
     """A path of a plate as its files are; of an OME-Zarr image, those of its metadata."""
 
     name: str  # as seen from the deepest folder above all, where there is one
-    # Size in bytes, date, and date (both in ns) of the last change of anything of each file: that
-    # nobody can set, and Windows has none
+    # `stamp_of` each file
     files: list[tuple[int, int, int]]
 
 
@@ -43,9 +43,7 @@ def _file_stamps(path: str, is_zarr: bool) -> list[tuple[int, int, int]]:
     stamps = []
     for file in files:
         try:
-            status = os.stat(file)
-            changed = 0 if os.name == "nt" else status.st_ctime_ns
-            stamps.append((status.st_size, status.st_mtime_ns, changed))
+            stamps.append(stamp_of(os.stat(file)))
         except OSError:
             stamps.append((-1, -1, -1))
     return stamps

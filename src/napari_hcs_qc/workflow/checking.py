@@ -195,13 +195,12 @@ def _embeddings(folder: Path) -> str:
 
 def _positions(path: Path) -> str:
     store = PositionStore.of_file(path)
-    if store is None:
-        return _EARLIER
-    n_whole, n_all = store.count()
+    n_whole, n_all = (0, int(path.stat().st_size > 0)) if store is None else store.count()
     if n_whole < n_all:
+        readable = f"{n_whole:,} of {count_of(n_all, 'position')} can be read"
+        what = readable if store else "its first position cannot be read"
         raise DamagedError(
-            f"{path} is damaged: {n_whole:,} of {count_of(n_all, 'position')} can be read. The "
-            "next hcs-qc train computes the others anew."
+            f"{path} is damaged: {what}. The next hcs-qc train computes the others anew."
         )
     return count_of(n_all, "position")
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_hcs_qc.assay.embeddings.positions import PositionStore, position_keys
+from napari_hcs_qc.assay.embeddings.positions import POSITIONS, PositionStore, position_keys
 from napari_hcs_qc.assay.store.masks import site_masks
 from napari_hcs_qc.errors import HcsQcError, UnreadableSiteError
 from napari_hcs_qc.files import fingerprint
@@ -76,7 +76,7 @@ def _centres(
         return {}
     cells = position_keys(state.plate_cells.cells).tobytes().hex()
     name = fingerprint({"plate": state.plate.fingerprint, "positions": cells})
-    store = PositionStore(stores, name, 2)
+    store = PositionStore(stores / POSITIONS / f"{name}.bin", 2)
     centre_of = store.read()
     new = positions[[key not in centre_of for key in _keys(positions)]]
     by_site = new.groupby(["well", "site"])

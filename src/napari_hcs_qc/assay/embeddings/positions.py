@@ -35,31 +35,30 @@ POSITIONS = "positions"
 """Folder of these files among the stores."""
 _FORMAT = 1
 _BATCH_VIEWS = 64
-_DIGITS = 7  # of the longest rows
+_MOST_FEATURES = 1_000_000
 _CHUNK = 64  # positions that are finished together
 _KEY = np.dtype([("well", "S8"), ("site", "<i4"), ("y", "<i4"), ("x", "<i4")])
 
 
 class PositionStore:
-    """The file of embedded positions of one plate, encoder and recipe.
+    """The file of embedded positions of one plate, encoder and recipe."""
 
-    Its name ends with the length of its rows, so that it can be checked by itself.
-    """
-
-    def __init__(self, stores: Path, name: str, n_features: int) -> None:
-        self.path = stores / POSITIONS / f"{name}-{n_features}.bin"
+    def __init__(self, path: Path, n_features: int) -> None:
+        self.path = path
         self._record = np.dtype([("key", _KEY), ("crc32", "<u4"), ("row", "<f4", (n_features,))])
-        earlier = self.path.with_name(f"{name}.bin")  # by 0.1.0, which goes on to be used
-        if earlier.exists() and not self.path.exists():
-            self.path = earlier
 
     @classmethod
     def of_file(cls, path: Path) -> PositionStore | None:
-        """Open a file; None for one of 0.1.0, whose name tells no length."""
-        name, _, n_features = path.stem.rpartition("-")
-        if not name or not n_features.isdecimal() or len(n_features) > _DIGITS:
-            return None
-        return cls(path.parents[1], name, int(n_features))
+        """Open a file by its first record, whose checksum tells how long rows are; None if none."""
+        with path.open("rb") as file:
+            key, checksum = file.read(_KEY.itemsize), file.read(4)
+            row = file.read(4 * _MOST_FEATURES)
+        found = zlib.crc32(key)
+        for end in range(4, len(row) + 1, 4):
+            found = zlib.crc32(row[end - 4 : end], found)
+            if found == int.from_bytes(checksum, "little"):
+                return cls(path, end // 4)
+        return None
 
     def read(self) -> dict[bytes, NDArray[np.float32]]:
         """Read all embeddings by the key of their position, see `position_keys`.
@@ -119,7 +118,8 @@ def embed_positions(
     rows = np.full((len(positions), n_features), np.nan, dtype=np.float32)
     if not len(positions):
         return rows, ()
-    store = PositionStore(folder, _address(plate, plate_cells, recipe, encoder), n_features)
+    path = folder / POSITIONS / f"{_address(plate, plate_cells, recipe, encoder)}.bin"
+    store = PositionStore(path, n_features)
     keys = position_keys(positions)
     known = store.read()
     first: dict[bytes, int] = {}

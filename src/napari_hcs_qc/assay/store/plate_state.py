@@ -218,9 +218,8 @@ class _PixelCheck:
 
 
 def changed_images(assay: AssayFolder, plate: Plate) -> str:
-    """Say that the cells of a plate were found in other images than it has now; or nothing."""
-    folder = assay.plate_folder(plate.name)
-    if has_cells(folder, plate) or not (folder / CELLS).is_file():
+    """Of a plate without cells, say that those it had were found in other images; or nothing."""
+    if not (assay.plate_folder(plate.name) / CELLS).is_file():
         return ""
     return (
         f"The images of plate {plate.name} have changed since its cells were found; find them "
