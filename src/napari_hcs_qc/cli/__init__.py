@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import json
 import os
 import sys
@@ -24,6 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command."""
     arguments = sys.argv[1:] if arguments is None else arguments
     encode_anything()
+    # Both are time before the first line of an answer: none of pydantic's plugins is used, and a
+    # process that ends need not look through all its objects first.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    atexit.register(gc.freeze)
     try:
         options = make_parser(*arguments[:1]).parse_args(_joined_pattern(arguments))
         with (
