@@ -323,6 +323,7 @@ def test_a_stricter_rule_flags_less(plate: Any, draw_site: Any) -> None:
     assert plate.score(rule=FlagRule(haze_rise=0.3)).wells["is_flagged"].sum() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 def test_the_wells_of_a_real_plate_that_the_eye_sees_are_flagged(shared_data: Path) -> None:
     folder = shared_data / "bbbc039"
