@@ -25,7 +25,7 @@ from napari_hcs_qc.heads.linear.linear_head import LinearHead
 from napari_hcs_qc.job import NO_JOB, Cancelled, Job
 from napari_hcs_qc.run_in_thread import run_in_thread
 from napari_hcs_qc.workflow import export, training
-from napari_hcs_qc.workflow.measuring import add_figures
+from napari_hcs_qc.workflow.measuring import add_figures, add_learning_curve
 from napari_hcs_qc.workflow.model_history import restore
 from napari_hcs_qc.workflow.training import train
 
@@ -107,7 +107,7 @@ def test_figures_follow_on_the_cells_it_was_trained_on(opened, tmp_path) -> None
     assert found.n_cells == n_cells
     assert np.sum(found.confusion) == pytest.approx(n_cells)
     assert found.reliability is not None
-    assert isinstance(found.learning_curve.verdict(), str)
+    assert found.learning_curve is None
     assert any("cross-validating" in text for text in told)
     expected = chosen_model(assay, "0001").manifest.cross_validation.mean["f1_weighted"]
     assert found.mean["f1_weighted"] == pytest.approx(expected, abs=0.03)
@@ -116,6 +116,19 @@ def test_figures_follow_on_the_cells_it_was_trained_on(opened, tmp_path) -> None
     assert "At the threshold 0.70" in told[0]
     assert "how many of the calls on all cells of a plate are right" in told[0]
     assert (assay.models_folder / "0002" / "head").is_dir()
+    # The curve takes longer, and is kept beside the figures.
+    model = add_learning_curve(assay, "0002", states, QUICK)
+    measured = model.manifest.cross_validation
+    assert isinstance(measured.learning_curve.verdict(), str)
+    assert measured.model_copy(update={"learning_curve": None}) == found
+    assert model.manifest == load_model(assay.models_folder / "0002").manifest
+
+
+def test_a_model_without_figures_gets_no_curve(opened) -> None:
+    assay, states, encoder = opened
+    made = retrain(assay, states, QUICK, encoder=encoder)
+    model = add_learning_curve(assay, made.model.id, states, QUICK)
+    assert model.manifest.cross_validation is None
 
 
 def test_figures_of_a_model_of_another_encoder_load_its_own(opened) -> None:

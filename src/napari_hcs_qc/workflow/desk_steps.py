@@ -31,7 +31,7 @@ from napari_hcs_qc.workflow.cell_options import CellOptions, nuclear_channel
 from napari_hcs_qc.workflow.crop_export import CropsWritten, write_crops
 from napari_hcs_qc.workflow.export import export, report
 from napari_hcs_qc.workflow.labels_in_out import LabelsImported, write_annotations
-from napari_hcs_qc.workflow.measuring import add_figures
+from napari_hcs_qc.workflow.measuring import add_figures, add_learning_curve
 from napari_hcs_qc.workflow.training import Trained, train
 
 if TYPE_CHECKING:
@@ -184,6 +184,11 @@ def score_before_annotations(frozen: Frozen, *, job: Job = NO_JOB) -> Trained:
 def measure_model(frozen: Frozen, model: str, *, job: Job = NO_JOB) -> Model:
     """Cross-validate a model that was trained on just these annotations; figures are kept."""
     return add_figures(frozen.folder, model, frozen.joined(), frozen.options, job=job)
+
+
+def measure_curve(frozen: Frozen, model: str, *, job: Job = NO_JOB) -> Model:
+    """Measure how the figures of that model grow with the annotations; the curve is kept."""
+    return add_learning_curve(frozen.folder, model, frozen.joined(), frozen.options, job=job)
 
 
 def restore_model(

@@ -26,6 +26,7 @@ from napari_hcs_qc.workflow.training import PATIENCE_S
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from napari_hcs_qc.assay.embeddings.training_set import AnnotatedCells
     from napari_hcs_qc.assay.models.train_options import TrainOptions
     from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
@@ -42,17 +43,10 @@ def add_figures(
     *,
     job: Job = NO_JOB,
 ) -> Model:
-    """Cross-validate a model on the very cells it was trained on, and keep the figures with it.
-
-    The learning curve follows the other figures; where it is cancelled, these stay. Fine-tuned
-    models have none: it would take as long as dozens of trainings.
-    """
+    """Cross-validate a model on the very cells it was trained on, and keep the figures with it."""
     model = chosen_model(assay, model_id)
     manifest = model.manifest
-    options = replace(options, head=manifest.head, seed=manifest.seed)
-    trained_on = {
-        name: states.get(name) or load_plate(assay, name) for name in manifest.plate_names
-    }
+    options = _as_trained(model, options)
     if manifest.fine_tuning is not None and options.head in FINE_TUNED:
         weights = manifest.fine_tuning.started_from_weights
         options = replace(
@@ -60,24 +54,66 @@ def add_figures(
             encoder=manifest.encoder.name,
             weights=None if weights is None else Path(weights),
         )
-        positions = positions_again(manifest, trained_on)
+        positions = positions_again(manifest, _trained_on(assay, model, states))
         return _with_figures(
             assay, model, validate_fine_tuned(positions, model.recipe, options, job)
         )
-    encoder = model_encoder(manifest, device=options.device, job=job)
+    annotated = _annotated_again(assay, model, states, options, job)
+    figures = run_in_thread(lambda job: validate(annotated, options, job), job)
+    return _with_figures(assay, model, figures)
+
+
+def add_learning_curve(
+    assay: AssayFolder,
+    model_id: str,
+    states: Mapping[str, PlateState],
+    options: TrainOptions,
+    *,
+    job: Job = NO_JOB,
+) -> Model:
+    """Measure how a model's figures grow with the annotations, and keep that with its figures.
+
+    A model without figures has no curve, and neither has a fine-tuned one, where it would take as
+    long as dozens of trainings: these are given as they are.
+    """
+    model = chosen_model(assay, model_id)
+    figures = model.manifest.cross_validation
+    if figures is None or not figures.figures or model.manifest.fine_tuning is not None:
+        return model
+    options = _as_trained(model, options)
+    annotated = _annotated_again(assay, model, states, options, job)
+    rising = run_in_thread(lambda job: curve(annotated, options, job), job)
+    return _with_figures(assay, model, figures.model_copy(update={"learning_curve": rising}))
+
+
+def _as_trained(model: Model, options: TrainOptions) -> TrainOptions:
+    return replace(options, head=model.manifest.head, seed=model.manifest.seed)
+
+
+def _trained_on(
+    assay: AssayFolder, model: Model, states: Mapping[str, PlateState]
+) -> dict[str, PlateState]:
+    return {
+        name: states.get(name) or load_plate(assay, name) for name in model.manifest.plate_names
+    }
+
+
+def _annotated_again(
+    assay: AssayFolder,
+    model: Model,
+    states: Mapping[str, PlateState],
+    options: TrainOptions,
+    job: Job,
+) -> AnnotatedCells:
+    """Gather the cells that a model was trained on, as its head saw them."""
+    trained_on = _trained_on(assay, model, states)
+    encoder = model_encoder(model.manifest, device=options.device, job=job)
     stores, priors = assay.embeddings_folder, None
-    if manifest.prior is not None:
+    if model.manifest.prior is not None:
         priors = find_plate_priors(
             trained_on.values(), model.recipe, encoder, stores, model.linear_prior
         )
-    annotated = collect_again(manifest, trained_on, encoder, stores, priors, job)
-    figures = run_in_thread(lambda job: validate(annotated, options, job), job)
-    model = _with_figures(assay, model, figures)
-    if figures.figures:
-        rising = run_in_thread(lambda job: curve(annotated, options, job), job)
-        measured = figures.model_copy(update={"learning_curve": rising})
-        model = _with_figures(assay, model, measured)
-    return model
+    return collect_again(model.manifest, trained_on, encoder, stores, priors, job)
 
 
 def _with_figures(assay: AssayFolder, model: Model, figures: Figures) -> Model:

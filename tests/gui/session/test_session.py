@@ -381,6 +381,25 @@ def test_undo_and_redo_go_over_everything_and_across_a_restart(
     assert "anna has nothing to redo" in again.messages[-1][1]
 
 
+def test_an_undo_is_seen_in_the_image_of_a_plate_whose_folder_got_another_name(
+    desk: Any, assay_path: Path, tmp_path: Path
+) -> None:
+    assay = AssayFolder.open(assay_path)
+    shutil.copytree(assay.plate("SIM").source, tmp_path / "another name")
+    steps.relocate(assay, "SIM", tmp_path / "another name")
+    desk.open(assay_path)
+    desk.session.annotations.annotator = "anna"
+    index = next(i for i, word in enumerate(desk.view.cells.annotated_class) if word is None)
+    assert desk.annotate("abnormal", index)
+    n_messages = len(desk.messages)
+    assert desk.session.annotations.undo()
+    assert desk.annotation_of(index) is None
+    assert len(desk.messages) == n_messages
+    assert desk.session.annotations.decide("SIM", "A02", "exclude")
+    assert desk.session.annotations.undo()
+    assert desk.messages[-1] == ("info", "Undo changed the verdict on SIM A02.")
+
+
 def test_many_cells_at_once_are_one_action(desk: Any, assay_path: Path) -> None:
     desk.open(assay_path)
     desk.session.annotations.annotator = "anna"

@@ -423,7 +423,7 @@ def test_figures_that_were_cancelled_can_be_measured_later(
     assert dock.history.lines()[0].f1 is not None
 
 
-def test_figures_that_were_there_before_a_cancel_are_shown(
+def test_figures_are_shown_before_the_curve_and_stay_when_that_is_cancelled(
     qtbot: QtBot,
     workspace: Workspace,
     dock: TrainDock,
@@ -442,6 +442,8 @@ def test_figures_that_were_there_before_a_cancel_are_shown(
     monkeypatch.setattr(measuring, "curve", waits)
     workspace.training.retrain()
     qtbot.waitUntil(lambda: bool(began), timeout=60_000)
+    assert dock.figures.shown() == "0002"  # they do not wait for the curve
+    assert "folds" in dock.figures.findChild(QWidget, "sentence").text()
     cancel = next(
         b
         for b in dock.findChild(QWidget, "jobs").findChildren(QAbstractButton)

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 from napari_hcs_qc.gui.plate.plate_grid import LEAST_SIDE, PlateGrid, fitting_grid, header_texts
 from napari_hcs_qc.gui.plate.plate_picture import PlateLook, centred, draw_plate, header_fields
 from napari_hcs_qc.gui.plate.well_marks import Stamps
-from napari_hcs_qc.gui.widgets.palette import faint, ink, paper
+from napari_hcs_qc.gui.widgets.palette import cornered_pen, faint, ink, paper
 from napari_hcs_qc.plates.wells import parse_well
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class PlateSheet(QWidget):
         painter.setBrush(Qt.BrushStyle.NoBrush)
         squares = [grid.fields[well] for well in wells]
         for colour, grow in ((light, -width / 2), (dark, width / 2)):
-            painter.setPen(QPen(colour, width, join=Qt.PenJoinStyle.MiterJoin))
+            painter.setPen(cornered_pen(colour, width))
             for square in squares:
                 painter.drawRect(square.adjusted(-grow, -grow, grow, grow))
 
@@ -192,7 +192,7 @@ class PlateSheet(QWidget):
         painter.setBrush(Qt.BrushStyle.NoBrush)
         painter.drawRect(square.adjusted(-1.5, -1.5, 1.5, 1.5))
         # Dashed where the keys act, solid where the focus is elsewhere.
-        pen = QPen(dark, width, join=Qt.PenJoinStyle.MiterJoin)
+        pen = cornered_pen(dark, width)
         if self.hasFocus():
             pen.setDashPattern([2.0, 1.5])
         painter.setPen(pen)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
-from qtpy.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPen, QPixmap
+from qtpy.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPixmap
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.gui.plate.well_marks import draw_flag, draw_unreadable, draw_verdict
 from napari_hcs_qc.gui.widgets.controls import to_image
-from napari_hcs_qc.gui.widgets.palette import faint, ink, paper
+from napari_hcs_qc.gui.widgets.palette import cornered_pen, faint, ink, paper
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -279,9 +279,9 @@ class SiteStrip(QWidget):
     def _draw_ring(self, painter: QPainter, area: QRectF) -> None:
         """Draw ink about a line of paper; dashed where the keys act, as on the plate map."""
         painter.setBrush(Qt.BrushStyle.NoBrush)
-        painter.setPen(QPen(paper(self), 1.0, join=Qt.PenJoinStyle.MiterJoin))
+        painter.setPen(cornered_pen(paper(self), 1.0))
         painter.drawRect(area.adjusted(0.5, 0.5, -0.5, -0.5))
-        pen = QPen(ink(self), _FRAME_PX, join=Qt.PenJoinStyle.MiterJoin)
+        pen = cornered_pen(ink(self), _FRAME_PX)
         if self.hasFocus():
             pen.setDashPattern([2.0, 1.0])
             pen.setCapStyle(Qt.PenCapStyle.FlatCap)

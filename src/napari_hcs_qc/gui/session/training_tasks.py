@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer, Signal
 
 from napari_hcs_qc.assay.embeddings.plate_priors import out_of_range, why_no_prior
-from napari_hcs_qc.assay.store.saved_model import model_folders, read_manifest
-from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.assay.store.saved_model import model_folders
 from napari_hcs_qc.gui.session.task_group import TaskGroup
 from napari_hcs_qc.gui.session.threshold_keeper import SETTLE_MS
 from napari_hcs_qc.heads.head_registry import FINE_TUNED
@@ -134,9 +132,22 @@ class TrainingTasks(TaskGroup):
             slot="figures",
             after_s=after_s,
         )
-        job.finished.connect(self._measured)
-        job.cancelled.connect(lambda: self._measured_in_part(model))
+        job.finished.connect(lambda measured: self._measured(frozen, measured))
         return job
+
+    def _measure_curve(self, frozen: desk_steps.Frozen, model: Model) -> None:
+        """Measure the learning curve, which takes longer than the figures that it follows."""
+        figures = model.manifest.cross_validation
+        if figures is None or not figures.figures or model.manifest.fine_tuning is not None:
+            return
+        job = self._session.start(
+            f"Learning curve of model {model.id}",
+            desk_steps.measure_curve,
+            frozen,
+            model.id,
+            slot="figures",
+        )
+        job.finished.connect(self._show_figures)
 
     def measure_novelty(self, *, after_s: float = 0.0) -> BackgroundJob | None:
         """Measure the novelty of the cells, where that was not done yet."""
@@ -275,24 +286,19 @@ class TrainingTasks(TaskGroup):
         if is_past or settings != (frozen.threshold, frozen.include_cut):
             self.score_again()
 
-    def _measured(self, model: Model) -> None:
-        in_use = self._session.models.model
-        if in_use is not None and in_use.id == model.id:
-            self._session.models.set_figures(model)
+    def _measured(self, frozen: desk_steps.Frozen, model: Model) -> None:
+        if self._show_figures(model):
             self.score_again()  # the true shares of wells are known with them
-        self.model_changed.emit()
+            self._measure_curve(frozen, model)
 
-    def _measured_in_part(self, model: Model) -> None:
-        """Show the figures that were saved before the rest was cancelled."""
-        folder = self._session.assay.folder
-        if folder is None or self._is_closing:
-            return
-        try:
-            manifest = read_manifest(folder.models_folder / model.id)
-        except HcsQcError:  # another assay is open by now
-            return
-        if manifest.created == model.manifest.created:
-            self._measured(replace(model, manifest=manifest))
+    def _show_figures(self, model: Model) -> bool:
+        """Show what was measured of a model, if that is still in use; tell whether it is."""
+        in_use = self._session.models.model
+        is_in_use = in_use is not None and in_use.id == model.id
+        if is_in_use:
+            self._session.models.set_figures(model)
+        self.model_changed.emit()
+        return is_in_use
 
     def _scored(self, model: Model, scored: dict[str, ScoredPlate]) -> None:
         if self._session.models.model is model:

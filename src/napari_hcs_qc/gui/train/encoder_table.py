@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from napari_hcs_qc.assay.models.encoder_speed import EncoderSpeed
     from napari_hcs_qc.encoders.registry import EncoderInfo
 
-_NAME, _STATE, _FEATURES, _SPEED = range(4)
+_NAME, _STATE, _LAST_STAGE, _SPEED = range(4)
 _COLUMNS = (
     Column("Encoder", "Name; the default one comes with the plugin"),
     Column("State", "Whether its weights are on this computer"),
     Column(
-        "Features",
-        "Number of features of a crop from its last stage; recipes with inner stages give another ",
+        "Last stage",
+        "Features of its last stage; a recipe with inner stages or several views gives more",
         is_number=True,
     ),
     Column("Crops/s", "number", is_number=True),
@@ -124,6 +124,6 @@ def _line(group: QTreeWidgetItem, info: EncoderInfo) -> QTreeWidgetItem:
         _STATE, "Its weights are on this computer" if info.ready else f"Needs {info.needs}"
     )
     item.setToolTip(_SPEED, _NOT_MEASURED)
-    for column in (_FEATURES, _SPEED):
+    for column in (_LAST_STAGE, _SPEED):
         item.setTextAlignment(column, RIGHT)
     return item

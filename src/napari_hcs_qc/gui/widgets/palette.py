@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from qtpy.QtGui import QColor
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QColor, QPen
 
 from napari_hcs_qc.assay.annotations.kind_colours import (
     ABNORMAL_COLOUR,
@@ -34,6 +35,7 @@ __all__ = [
     "REVIEW_COLOURS",
     "UNSURE_COLOUR",
     "category_colours",
+    "cornered_pen",
     "faint",
     "ink",
     "mixed",
@@ -136,6 +138,13 @@ def paper(widget: QWidget) -> QColor:
     """Colour of the theme on which a widget draws."""
     palette: QPalette = widget.palette()
     return palette.color(palette.ColorRole.Window)
+
+
+def cornered_pen(colour: QColor, width: float) -> QPen:
+    """Give a pen whose rectangles have sharp corners."""
+    pen = QPen(colour, width)  # PyQt6 and PySide6 name the further arguments differently
+    pen.setJoinStyle(Qt.PenJoinStyle.MiterJoin)
+    return pen
 
 
 def ink(widget: QWidget) -> QColor:
