@@ -261,6 +261,7 @@ REQUIRED: dict[str, float] = {
     "linear / product with anchors and directions": 1.5,
     "knn / distances": 1.5,
     "peak_mib": 2048,
+    "export: peak_mib": 600,
     "exponent of wall_s": 1.05,
     "exponent of cpu_s": 1.05,
     "peak at 16x over 1x": 1.2,

@@ -18,7 +18,7 @@ from uuid import uuid4
 from napari_hcs_qc.errors import DamagedError, HcsQcError, WriteError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 
@@ -60,19 +60,57 @@ def atomic_path(path: Path) -> Iterator[Path]:
     A reader sees the old file or the new one, never half of one. When the block fails, the
     temporary file is removed and `path` is as it was.
     """
-    # The suffix is kept so that writers that go by it (pandas, anndata) behave as for `path`.
-    temporary = path.with_name(f".{path.stem}.{_owner()}.tmp{path.suffix}")
+    temporary = _temporary(path)
     with explained_writes(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path.parent)
         try:
             yield temporary
-            with temporary.open("rb+") as handle:
-                os.fsync(handle.fileno())
+            _sync(temporary)
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+@contextmanager
+def atomic_paths(folder: Path, names: Iterable[str]) -> Iterator[dict[str, Path]]:
+    """Give temporary paths of files in a folder, by name; rename all when the block succeeds.
+
+    Unlike that of `atomic_path` the block may do other things than write, so what is written in
+    it is written within `explained_writes`. When it fails, a folder that was made for it goes.
+    """
+    paths = {name: folder / name for name in names}
+    temporary = {name: _temporary(path) for name, path in paths.items()}
+    is_new = not folder.exists()
+    with explained_writes(next(iter(paths.values()), folder)):
+        folder.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(folder)
+    try:
+        yield temporary
+        for name, path in paths.items():
+            with explained_writes(path):
+                _sync(temporary[name])
+        for name, path in paths.items():
+            with explained_writes(path):
+                temporary[name].replace(path)
+    except BaseException:
+        for path in temporary.values():
+            path.unlink(missing_ok=True)
+        if is_new:
+            with suppress(OSError):  # not empty any more
+                folder.rmdir()
+        raise
+
+
+def _temporary(path: Path) -> Path:
+    # The suffix is kept so that writers that go by it (pandas, anndata) behave as for `path`.
+    return path.with_name(f".{path.stem}.{_owner()}.tmp{path.suffix}")
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb+") as handle:
+        os.fsync(handle.fileno())
 
 
 def stamp_of(status: os.stat_result) -> tuple[int, int, int]:
@@ -145,11 +183,16 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
     """Write `data` as indented JSON, atomically, with a checksum that `read_json` compares."""
+    write_text(path, as_json(data))
+
+
+def as_json(data: Mapping[str, Any]) -> str:
+    """Give what `write_json` writes."""
     plain = {name: value for name, value in data.items() if name != _CHECKSUM}
     text = json.dumps(
         {**plain, _CHECKSUM: fingerprint(plain)}, indent=2, ensure_ascii=False, allow_nan=False
     )
-    write_text(path, text + "\n")
+    return text + "\n"
 
 
 def read_json(path: Path, *, remedy: str = "") -> dict[str, Any]:

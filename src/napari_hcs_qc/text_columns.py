@@ -50,9 +50,9 @@ def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
         column = table[name]
         if not (column.dtype == object or isinstance(column.dtype, pd.StringDtype)):
             continue
-        is_formula = column.map(_is_formula).to_numpy(dtype=bool)
-        if is_formula.any():
-            changes[name] = column.where(~is_formula, "'" + column.astype(str))
+        formulas = [text for text in column.unique() if _is_formula(text)]
+        if formulas:
+            changes[name] = column.where(~column.isin(formulas), "'" + column.astype(str))
     return table.assign(**changes) if changes else table
 
 

@@ -15,6 +15,7 @@ from napari_hcs_qc.errors import DamagedError, HcsQcError, WriteError
 from napari_hcs_qc.files import (
     atomic_folder,
     atomic_path,
+    atomic_paths,
     read_checked,
     read_json,
     sha256_of,
@@ -160,3 +161,33 @@ def test_a_damaged_name_of_the_checksum_is_damage(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("checksum", "checkrum"))
     with pytest.raises(DamagedError, match="does not fit its checksum"):
         read_json(path)
+
+
+def test_several_files_are_replaced_together_or_not_at_all(tmp_path: Path) -> None:
+    folder = tmp_path / "tables"
+
+    def write(text: str, *, until: int = 2) -> None:
+        with atomic_paths(folder, ["a.csv", "b.csv"]) as temporary:
+            assert [path.suffix for path in temporary.values()] == [".csv"] * 2
+            for path in list(temporary.values())[:until]:
+                path.write_text(text, encoding="utf-8")
+
+    with pytest.raises(WriteError, match=r"b\.csv"):
+        write("first", until=1)
+    assert not folder.exists()
+    write("first")
+    with pytest.raises(WriteError, match=r"b\.csv"):
+        write("second", until=1)
+    texts = {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
+    assert texts == {"a.csv": "first", "b.csv": "first"}
+    write("second")
+    assert (folder / "a.csv").read_text(encoding="utf-8") == "second"
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(WriteError, match=r"Cannot write .*a\.csv"),
+        atomic_paths(tmp_path / "file", ["a.csv"]),
+    ):
+        pytest.fail("there is no folder to write in")

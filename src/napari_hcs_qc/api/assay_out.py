@@ -79,6 +79,7 @@ class AssayOut(AssayData):
         from napari_hcs_qc.workflow.export import export
 
         folder = self._folder()
+        folder.opened = None  # each plate is let go after its turn
         importing = import_options(
             positions_are=positions_are, image_table=image_table, accept_positions=accept_positions
         )

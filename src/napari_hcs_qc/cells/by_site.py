@@ -47,6 +47,10 @@ class CellsBySite:
         index = self._index.get(site)
         return (0, 0) if index is None else (int(self._ends[index]), int(self._ends[index + 1]))
 
+    def spread(self, values: Sequence[bool]) -> NDArray[np.bool_]:
+        """Give each cell the value of its site, of one for each of `sites`."""
+        return np.array(values, dtype=bool)[self.code]
+
     def rows(self, site: SiteKey) -> NDArray[np.int64]:
         """Rows of the cells of one site, ascending; empty where there is none."""
         begin, end = self.span(site)

@@ -152,12 +152,22 @@ def read_cells(path: Path, *, sha256: str = "") -> pd.DataFrame:
         raise DamagedError(
             f"{path} is not a table of cells: it lacks {', '.join(missing)}. Find the cells again."
         )
-    frame = table.select(list(CELL_COLUMNS)).to_pandas(types_mapper={pa.int64(): None}.get)
-    object_number = table.column("object_number").to_pandas(integer_object_nulls=True)
-    frame["object_number"] = pd.Series(object_number, dtype="object")
-    cells = typed_cells(frame)
+    # Column by column, so that a plate of millions is not there several times meanwhile.
+    cells = pd.DataFrame(index=pd.RangeIndex(table.num_rows))
+    for name in CELL_COLUMNS:
+        cells[name] = _typed(table.column(name), name)
     if not np.isfinite(cells[["y_px", "x_px"]].to_numpy()).all():
         raise DamagedError(
             f"{path} is damaged: positions of cells are not finite numbers. Find the cells again."
         )
     return cells
+
+
+def _typed(column: pa.ChunkedArray, name: str) -> pd.Series[Any]:
+    arrow, dtype = _FIELDS[name]
+    if dtype == "Int64":
+        values = column.cast(arrow).to_pandas(types_mapper={arrow: pd.Int64Dtype()}.get)
+    else:
+        values = column.to_pandas()
+    typed: pd.Series[Any] = values.astype(dtype)
+    return typed

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from napari_hcs_qc.assay.models.training import versions
+from napari_hcs_qc.assay.models.versions import versions
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import atomic_path
 from napari_hcs_qc.job import NO_JOB, Job

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from filelock import FileLock, Timeout
 
-from napari_hcs_qc.assay.models.training import versions
+from napari_hcs_qc.assay.models.versions import versions
 from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate, score
 from napari_hcs_qc.assay.scoring.prediction import predict
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder

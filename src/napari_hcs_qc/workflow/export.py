@@ -7,22 +7,21 @@ import shlex
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from napari_hcs_qc.assay.embeddings.artefact_maps import ArtefactMaps
-from napari_hcs_qc.assay.embeddings.embed_plate import embed_plate
+from napari_hcs_qc.assay.embeddings.embed_plate import embed_plate, stored_rows
 from napari_hcs_qc.assay.models.model_in_use import chosen_model, id_in_use
 from napari_hcs_qc.assay.models.train_options import model_encoder
-from napari_hcs_qc.assay.models.training import versions
-from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate, score
-from napari_hcs_qc.assay.scoring.prediction import with_novelty
+from napari_hcs_qc.assay.models.versions import versions
+from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate, Scoring, score
 from napari_hcs_qc.assay.scoring.saved_prediction import NoveltySummary, ShiftRecord
 from napari_hcs_qc.assay.store.model_manifest import ModelManifest
-from napari_hcs_qc.assay.views.model_card import model_card
-from napari_hcs_qc.assay.views.report_pictures import well_pictures
+from napari_hcs_qc.assay.store.plate_cells import has_object_numbers
+from napari_hcs_qc.assay.store.plate_state import chosen_plates
 from napari_hcs_qc.documents import Document, Part
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import sha256_of
@@ -30,7 +29,7 @@ from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.qc.export.export_tables import (
     ExportOptions,
-    cell_table,
+    ExportPlate,
     site_outliers,
     well_outliers,
     well_table,
@@ -38,7 +37,12 @@ from napari_hcs_qc.qc.export.export_tables import (
 from napari_hcs_qc.qc.export.join_profiles import OntoResult, join_onto
 from napari_hcs_qc.qc.export.join_wells import is_of_wells, join_wells
 from napari_hcs_qc.qc.export.write_geojson import write_geojson
-from napari_hcs_qc.qc.export.write_tables import export_tables
+from napari_hcs_qc.qc.export.write_tables import (
+    Extra,
+    Outline,
+    export_tables,
+    exported_cells,
+)
 from napari_hcs_qc.qc.reports.plate_report import (
     ReportData,
     ReportPlate,
@@ -52,12 +56,17 @@ from napari_hcs_qc.workflow.export_labels import write_labels
 from napari_hcs_qc.workflow.labels_in_out import annotations_csv
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_hcs_qc.assay.embeddings.artefact_maps import ArtefactMaps
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
     from napari_hcs_qc.assay.store.plate_state import PlateState
     from napari_hcs_qc.assay.store.saved_model import Model
     from napari_hcs_qc.cells.imported.options import ImportOptions
+    from napari_hcs_qc.encoders.encoder import Encoder
 
 
 @dataclass(frozen=True)
@@ -84,76 +93,156 @@ def export(
 ) -> Exported:
     """Write the tables of all plates of an assay, see `export_tables`."""
     model = _model_of(assay, scored)
-    if scored is None:
-        scored = score(assay, model=model, keep_kinds=keep_kinds)
-    encoder = model_encoder(model.manifest, job=job)
-    plates = []
-    for plate in scored:
-        rows = embed_plate(
-            plate.state,
-            model.recipe,
-            encoder,
-            assay.embeddings_folder,
-            try_again=False,  # as they were when the cells were scored
-            job=job,
-        ).rows
-        if not plate.prediction.is_novelty_measured:
-            measured = with_novelty(plate.prediction, plate.state, model, rows, job)
-            plate = plate.with_novelty(plate.state, measured)
-        plates.append(plate.to_export(rows))
+    plates = _Plates(assay, model, scored, keep_kinds, job)
     options = ExportOptions(keep_kinds, exclude_unreviewed)
-    made_of = provenance(assay, model, scored, options=options, onto=onto)
-    source = made_of.plain()
-    files = export_tables(plates, out, options=options, provenance=source, job=job)
+    records: list[PlateProvenance] = []
+    matching = _Matching(options)
+
+    def noted(plate: ScoredPlate) -> ExportPlate:
+        records.append(_plate_provenance(plate))
+        exported = plates.to_export(plate)
+        if onto is not None:
+            matching.add(plate, exported)
+        return exported
+
+    files = export_tables(
+        map(noted, plates.scored()),
+        out,
+        outline=plates.outline,
+        options=options,
+        provenance=lambda: provenance(assay, model, records, options=options, onto=onto).plain(),
+        job=job,
+    )
     if geojson:
-        files = (*files, *write_geojson(plates, out / "geojson", options=options, job=job))
+        again = map(plates.to_export, plates.scored())
+        files = (*files, *write_geojson(again, out / "geojson", options=options, job=job))
     if labels or artefact_maps:
-
-        def map_of(state: PlateState) -> ArtefactMaps:
-            return ArtefactMaps(state, model.recipe, encoder)
-
         written = write_labels(
-            scored,
+            plates.scored(),
             out / "labels",
             options=options,
-            map_of=map_of if artefact_maps else None,
+            map_of=plates.artefact_maps if artefact_maps else None,
             job=job,
         )
         files = (*files, *written)
     if onto is None:
         return Exported(files)
-    sites = {plate.state.plate.name: PlateSites.of(plate.state.plate) for plate in scored}
-    joined_path = out / f"{onto.name.removesuffix('.gz').rpartition('.')[0]}_qc.parquet"
-    source_table = open_profiles(onto)
-    if is_of_wells(source_table):
-        wells = pd.concat([well_table(plate, options) for plate in plates], ignore_index=True)
-        of_wells = join_wells(wells, source_table, onto, joined_path, sites, job=job)
-        return Exported((*files, of_wells.out), of_wells)
-    tables = [cell_table(plate, options) for plate in plates]
-    joined = join_onto(
-        pd.concat(tables, ignore_index=True),
-        onto,
-        joined_path,
-        diameter_px={
-            plate.state.plate.name: plate.state.plate_cells.diameter_px for plate in scored
-        },
-        outlier_sites=[
-            (plate.name, *site)
-            for plate in plates
-            for site, is_out in site_outliers(plate, options).items()
-            if is_out
-        ],
-        outlier_wells=[
-            (plate.name, well)
-            for plate in plates
-            for well, is_out in well_outliers(plate, options).items()
-            if is_out
-        ],
-        plates=sites,
-        importing=importing,
-        job=job,
-    )
+    joined = matching.join(onto, out, importing, job)
     return Exported((*files, joined.out), joined)
+
+
+class _Plates:
+    """The plates of an export, each scored when it is its turn: none is kept."""
+
+    def __init__(
+        self,
+        assay: AssayFolder,
+        model: Model,
+        scored: Sequence[ScoredPlate] | None,
+        keep_kinds: tuple[str, ...],
+        job: Job,
+    ) -> None:
+        self._assay, self._model, self._job = assay, model, job
+        self._given = scored
+        self._names: list[str] = []
+        if scored is None:
+            self._scoring = Scoring.of(assay, model=model, keep_kinds=keep_kinds)
+            self._names = chosen_plates(assay, None)
+            self._scoring.check(self._names)
+
+    @property
+    def outline(self) -> Outline:
+        """What is known of them before they are opened."""
+        extras: set[Extra] = {"embeddings"}
+        if self._given is not None:
+            given = Outline.of([plate.to_export() for plate in self._given])
+            return Outline(given.n_plates, given.extras | extras)
+        extras.add("image quality")
+        entries = [self._assay.plate(name) for name in self._names]
+        if any(entry.series and entry.time is not None for entry in entries):
+            extras.add("time points")
+        if any(has_object_numbers(self._assay.plate_folder(name)) for name in self._names):
+            extras.add("object numbers")
+        return Outline(len(entries), frozenset(extras))
+
+    def scored(self) -> Iterator[ScoredPlate]:
+        """Give them one after the other, the same each time."""
+        if self._given is not None:
+            return iter(self._given)
+        return map(self._scoring.plate, self._names)
+
+    def to_export(self, plate: ScoredPlate) -> ExportPlate:
+        """Give what the export takes, with the embeddings and the novelty of each cell."""
+        rows = self._rows(plate.state)
+        if not plate.prediction.is_novelty_measured:
+            from napari_hcs_qc.assay.scoring.prediction import with_novelty
+
+            measured = with_novelty(plate.prediction, plate.state, self._model, rows, self._job)
+            plate = plate.with_novelty(plate.state, measured)
+        return plate.to_export(rows)
+
+    def _rows(self, state: PlateState) -> NDArray[np.floating[Any]]:
+        """Find the embeddings of a plate, as they were when its cells were scored."""
+        recipe, record = self._model.recipe, self._model.encoder
+        folder = self._assay.embeddings_folder
+        # Most are there, and to load the network takes longer, and more memory, than a plate.
+        rows = stored_rows(state, recipe, record, folder)
+        if rows is None:
+            encoder = self._encoder
+            rows = embed_plate(state, recipe, encoder, folder, try_again=False, job=self._job).rows
+        return rows
+
+    @cached_property
+    def _encoder(self) -> Encoder:
+        return model_encoder(self._model.manifest, job=self._job)
+
+    def artefact_maps(self, state: PlateState) -> ArtefactMaps:
+        """Give the maps of a plate."""
+        from napari_hcs_qc.assay.embeddings.artefact_maps import ArtefactMaps
+
+        return ArtefactMaps(state, self._model.recipe, self._encoder)
+
+
+class _Matching:
+    """What is kept of each plate to join its cells or wells onto profiles."""
+
+    def __init__(self, options: ExportOptions) -> None:
+        self._options = options
+        self._sites: dict[str, PlateSites] = {}
+        self._diameter_px: dict[str, float] = {}
+        self._wells: list[pd.DataFrame] = []
+        self._outlier_sites: list[tuple[str, str, int]] = []
+        self._outlier_wells: list[tuple[str, str]] = []
+
+    def add(self, scored: ScoredPlate, plate: ExportPlate) -> None:
+        """Keep what is needed of a plate; its cells are read from the table of all."""
+        name = plate.name
+        self._sites[name] = PlateSites.of(scored.state.plate)
+        self._diameter_px[name] = scored.state.plate_cells.diameter_px
+        self._wells.append(well_table(plate, self._options))
+        sites = site_outliers(plate, self._options).items()
+        self._outlier_sites += [(name, *site) for site, is_out in sites if is_out]
+        wells = well_outliers(plate, self._options).items()
+        self._outlier_wells += [(name, well) for well, is_out in wells if is_out]
+
+    def join(self, onto: Path, out: Path, importing: ImportOptions | None, job: Job) -> OntoResult:
+        """Join the exported table of cells, or the wells, onto profiles."""
+        path = out / f"{onto.name.removesuffix('.gz').rpartition('.')[0]}_qc.parquet"
+        profiles = open_profiles(onto)
+        if is_of_wells(profiles):
+            wells = pd.concat(self._wells, ignore_index=True)
+            return join_wells(wells, profiles, onto, path, self._sites, job=job)
+        return join_onto(
+            exported_cells(out),
+            onto,
+            path,
+            diameter_px=self._diameter_px,
+            outlier_sites=self._outlier_sites,
+            outlier_wells=self._outlier_wells,
+            plates=self._sites,
+            importing=importing,
+            job=job,
+        )
 
 
 def _model_of(assay: AssayFolder, scored: Sequence[ScoredPlate] | None) -> Model:
@@ -237,10 +326,30 @@ def _file_record(path: Path) -> FileRecord | None:
     return FileRecord(path=str(path.resolve()), sha256=sha256_of(path)) if path.is_file() else None
 
 
+def _plate_provenance(plate: ScoredPlate) -> PlateProvenance:
+    state = plate.state
+    return PlateProvenance(
+        name=state.plate.name,
+        source=str(state.plate.source),
+        format=state.plate.format,
+        fingerprint=state.plate.fingerprint,
+        cells_from=state.plate_cells.origin,
+        cells_file=_file_record(Path(state.plate_cells.source)),
+        channel=state.plate_cells.channel,
+        cells_check=state.plate_cells.check,
+        threshold=plate.threshold,
+        compared_with=", ".join(filter(None, (plate.scores.reference, plate.scores.note))),
+        unreadable=tuple(str(problem) for problem in plate.unreadable),
+        warnings=plate.warnings,
+        shift=plate.prediction.shift,
+        novelty=plate.prediction.novelty,
+    )
+
+
 def provenance(
     assay: AssayFolder,
     model: Model,
-    scored: Sequence[ScoredPlate],
+    plates: Sequence[PlateProvenance],
     *,
     options: ExportOptions,
     onto: Path | None = None,
@@ -249,7 +358,7 @@ def provenance(
     annotations = annotations_csv(assay)
     platemap = assay.platemap_path
     verdicts = assay.journal().verdicts()
-    names = [plate.state.plate.name for plate in scored]
+    names = {plate.name for plate in plates}
     return Provenance(
         assay=str(assay.path.resolve()),
         model=model.id,
@@ -257,25 +366,7 @@ def provenance(
         model_warning=id_in_use(assay)[1],
         flag_rule=assay.flag_rule.to_dict(),
         flag_rule_in_words=assay.flag_rule.describe(),
-        plates=tuple(
-            PlateProvenance(
-                name=plate.state.plate.name,
-                source=str(plate.state.plate.source),
-                format=plate.state.plate.format,
-                fingerprint=plate.state.plate.fingerprint,
-                cells_from=plate.state.plate_cells.origin,
-                cells_file=_file_record(Path(plate.state.plate_cells.source)),
-                channel=plate.state.plate_cells.channel,
-                cells_check=plate.state.plate_cells.check,
-                threshold=plate.threshold,
-                compared_with=", ".join(filter(None, (plate.scores.reference, plate.scores.note))),
-                unreadable=tuple(str(problem) for problem in plate.unreadable),
-                warnings=plate.warnings,
-                shift=plate.prediction.shift,
-                novelty=plate.prediction.novelty,
-            )
-            for plate in scored
-        ),
+        plates=tuple(plates),
         versions=versions(),
         command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         n_annotations=annotations.count("\n") - 1,
@@ -311,6 +402,9 @@ def report(
     job: Job = NO_JOB,
 ) -> Path:
     """Write the report on all plates of an assay, see `write_report`."""
+    # Here, since these import PyTorch, which tables are written without.
+    from napari_hcs_qc.assay.views.model_card import model_card
+
     job.report(0, 0, "Gathering what the report shows")
     model = _model_of(assay, scored)
     if scored is None:
@@ -347,6 +441,8 @@ def _report_plate(scored: ScoredPlate) -> ReportPlate:
 
 
 def _pictures(scored: dict[str, ScoredPlate]) -> Callable[[str, str, int], WellPictures]:
+    from napari_hcs_qc.assay.views.report_pictures import well_pictures
+
     def pictures(plate: str, well: str, site: int) -> WellPictures:
         plate_scored = scored[plate]
         key = SiteKey(well, site)

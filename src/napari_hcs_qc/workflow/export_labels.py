@@ -19,7 +19,7 @@ from napari_hcs_qc.qc.export.write_geojson import CLASS_COLOURS
 from napari_hcs_qc.text_columns import rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     import pandas as pd
@@ -43,7 +43,7 @@ _COLUMNS = (
 
 
 def write_labels(
-    scored: Sequence[ScoredPlate],
+    scored: Iterable[ScoredPlate],
     folder: Path,
     *,
     options: ExportOptions,
@@ -59,29 +59,40 @@ def write_labels(
     """
     written = []
     for plate in scored:
-        state = plate.state
-        out = folder / f"{state.plate.name}.zarr"
-        table = _with_classes(cell_table(plate.to_export(), options))
-        maps = None if map_of is None else map_of(state)
-        _remove_earlier(out)
-        sites = [site for site in state.plate.sites if site not in state.plate_cells.unreadable]
-        for done, site in enumerate(sites):
-            job.check()
-            job.report(done, len(sites), f"Writing the labels of {site}")
-            ids = _ids_of(state, site, job)
-            heat = None if maps is None else maps.of_site(site, job=job)
-            with explained_writes(out):
-                _write_field(out / well_path(site.well) / str(site.site), ids, heat, table, state)
-        record = ConversionRecord(
-            source=state.plate.source.name,
-            source_fingerprint=state.plate.fingerprint,
-            pixel_size_um=state.plate.pixel_size_um,
-            complete=True,
-        )
-        with explained_writes(out):
-            write_plate_metadata(state.plate, out, "0.5", sites, record)
-        written.append(out)
+        written.append(_write_plate(plate, folder, options, map_of, job))
+        del plate  # before the next one is made
     return tuple(written)
+
+
+def _write_plate(
+    plate: ScoredPlate,
+    folder: Path,
+    options: ExportOptions,
+    map_of: Callable[[PlateState], ArtefactMaps] | None,
+    job: Job,
+) -> Path:
+    state = plate.state
+    out = folder / f"{state.plate.name}.zarr"
+    table = _with_classes(cell_table(plate.to_export(), options))
+    maps = None if map_of is None else map_of(state)
+    _remove_earlier(out)
+    sites = [site for site in state.plate.sites if site not in state.plate_cells.unreadable]
+    for done, site in enumerate(sites):
+        job.check()
+        job.report(done, len(sites), f"Writing the labels of {site}")
+        ids = _ids_of(state, site, job)
+        heat = None if maps is None else maps.of_site(site, job=job)
+        with explained_writes(out):
+            _write_field(out / well_path(site.well) / str(site.site), ids, heat, table, state)
+    record = ConversionRecord(
+        source=state.plate.source.name,
+        source_fingerprint=state.plate.fingerprint,
+        pixel_size_um=state.plate.pixel_size_um,
+        complete=True,
+    )
+    with explained_writes(out):
+        write_plate_metadata(state.plate, out, "0.5", sites, record)
+    return out
 
 
 def _remove_earlier(out: Path) -> None:

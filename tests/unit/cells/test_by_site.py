@@ -28,6 +28,8 @@ def test_rows_of_every_site_are_those_of_a_search(
     ):
         assert len(index) == len(places)
         assert index.sites == tuple(dict.fromkeys(SiteKey(*place) for place in places))
+        is_first = index.spread([site.site == 0 for site in index.sites])
+        assert is_first.tolist() == [site == 0 for _, site in places]
         assert [index.sites[code] for code in index.code] == [SiteKey(*one) for one in places]
         for site in (*index.sites, SiteKey("B01", 1), SiteKey("A01", 9)):
             expected = [row for row, place in enumerate(places) if SiteKey(*place) == site]

@@ -9,7 +9,11 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 import numpy as np
 from filelock import FileLock, Timeout
 
-from napari_hcs_qc.assay.embeddings.positions import embed_positions, position_keys
+from napari_hcs_qc.assay.embeddings.positions import (
+    embed_positions,
+    position_keys,
+    stored_positions,
+)
 from napari_hcs_qc.encoders.embed.embed_cells import embed_cells, store_fingerprint
 from napari_hcs_qc.encoders.embed.embedding_store import EmbeddingStore
 from napari_hcs_qc.errors import HcsQcError
@@ -22,9 +26,11 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from napari_hcs_qc.assay.store.model_manifest import EncoderRecord
     from napari_hcs_qc.assay.store.plate_cells import PlateCells
     from napari_hcs_qc.assay.store.plate_state import PlateState
     from napari_hcs_qc.cells.recipe import CropRecipe
+    from napari_hcs_qc.encoders.embed.embed_cells import Fingerprinted
     from napari_hcs_qc.encoders.encoder import Encoder
     from napari_hcs_qc.errors import Problem
 
@@ -95,15 +101,30 @@ def embed_plate(
     lower, problems = embed_positions(
         state.plate, state.plate_cells, added, recipe, encoder, folder, job=job
     )
-    stacked = StackedRows(_rows_of(store), lower)
     unreadable = {problem.where: problem for problem in (*store.unreadable, *problems)}
-    # It has what scoring and exporting use of an array: shape, dtype, length and rows.
-    rows = cast("NDArray[np.floating[Any]]", stacked)
-    return PlateEmbeddings(rows, tuple(unreadable.values()))
+    return PlateEmbeddings(_stacked(store, lower), tuple(unreadable.values()))
+
+
+def _stacked(store: EmbeddingStore, lower: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
+    """Give what has all that scoring and exporting use of an array: shape, dtype, length, rows."""
+    return cast("NDArray[np.floating[Any]]", StackedRows(_rows_of(store), lower))
+
+
+def stored_rows(
+    state: PlateState, recipe: CropRecipe, encoder: EncoderRecord, folder: Path
+) -> NDArray[np.floating[Any]] | None:
+    """Find the embeddings of every cell on disk without loading a network; None if some are not."""
+    store = stored_plate(state, recipe, encoder, folder)
+    if store is None or not len(state.matched.added):
+        return None if store is None else _rows_of(store)
+    lower = stored_positions(
+        state.plate, state.plate_cells, state.matched.added, recipe, encoder, folder
+    )
+    return None if lower is None else _stacked(store, lower)
 
 
 def stored_plate(
-    state: PlateState, recipe: CropRecipe, encoder: Encoder, folder: Path
+    state: PlateState, recipe: CropRecipe, encoder: Fingerprinted, folder: Path
 ) -> EmbeddingStore | None:
     """Find the store of a plate's found cells; None when it is not complete, or damaged."""
     name = store_name(state, recipe, encoder)
@@ -114,7 +135,7 @@ def stored_plate(
     return store if store.complete and store.is_sound else None
 
 
-def store_name(state: PlateState, recipe: CropRecipe, encoder: Encoder) -> str:
+def store_name(state: PlateState, recipe: CropRecipe, encoder: Fingerprinted) -> str:
     """Name the store of a plate's found cells; remembered, since all of them go into it."""
     plate_cells = state.plate_cells
     names = _names.setdefault(plate_cells, {})

@@ -15,7 +15,6 @@ import numpy as np
 from filelock import FileLock
 
 from napari_hcs_qc.assay.annotations.matching import cells_at
-from napari_hcs_qc.encoders.embed.crop_reader import CropReader, CropSource
 from napari_hcs_qc.errors import HcsQcError, Problem
 from napari_hcs_qc.files import explained_writes, fingerprint
 from napari_hcs_qc.job import NO_JOB, Job
@@ -26,8 +25,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from napari_hcs_qc.assay.store.model_manifest import EncoderRecord
     from napari_hcs_qc.assay.store.plate_cells import PlateCells
     from napari_hcs_qc.cells.recipe import CropRecipe
+    from napari_hcs_qc.encoders.embed.embed_cells import Fingerprinted
     from napari_hcs_qc.encoders.encoder import Encoder
     from napari_hcs_qc.plates.plate import Plate
 
@@ -147,6 +148,23 @@ def embed_positions(
     return rows, tuple(problems.values())
 
 
+def stored_positions(
+    plate: Plate,
+    plate_cells: PlateCells,
+    positions: pd.DataFrame,
+    recipe: CropRecipe,
+    encoder: EncoderRecord,
+    folder: Path,
+) -> NDArray[np.float32] | None:
+    """Give what `embed_positions` gives, where every position is kept already; else None."""
+    n_features = recipe.n_views(len(plate.channels)) * encoder.n_features
+    path = folder / POSITIONS / f"{_address(plate, plate_cells, recipe, encoder)}.bin"
+    known = PositionStore(path, n_features).read()
+    rows = [known.get(key.tobytes()) for key in position_keys(positions)]
+    kept = [row for row in rows if row is not None]
+    return np.stack(kept) if kept and len(kept) == len(rows) else None
+
+
 def position_keys(positions: pd.DataFrame) -> NDArray[Any]:
     """Give what makes two positions of a plate the same: well, site, and y and x to 0.01 px."""
     keys = np.zeros(len(positions), _KEY)
@@ -157,7 +175,9 @@ def position_keys(positions: pd.DataFrame) -> NDArray[Any]:
     return keys
 
 
-def _address(plate: Plate, plate_cells: PlateCells, recipe: CropRecipe, encoder: Encoder) -> str:
+def _address(
+    plate: Plate, plate_cells: PlateCells, recipe: CropRecipe, encoder: Fingerprinted
+) -> str:
     return fingerprint(
         {
             "format": _FORMAT,
@@ -179,6 +199,8 @@ def _encode(
     *,
     job: Job,
 ) -> tuple[NDArray[np.float32], tuple[Problem, ...]]:
+    from napari_hcs_qc.encoders.embed.crop_reader import CropReader, CropSource
+
     n_views = recipe.n_views(len(plate.channels))
     cells = cells_at(positions.reset_index(drop=True), 0, plate_cells.diameter_px)
     batch_cells = max(1, _BATCH_VIEWS // n_views)

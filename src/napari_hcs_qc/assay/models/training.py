@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 import shutil
 from collections import Counter
 from contextlib import contextmanager
@@ -11,7 +10,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from napari_hcs_qc import __version__
 from napari_hcs_qc.assay.embeddings.embed_plate import store_name
@@ -19,6 +17,7 @@ from napari_hcs_qc.assay.embeddings.plate_sample import are_embedded
 from napari_hcs_qc.assay.embeddings.training_set import AnnotatedCells, MoreCells, training_cells
 from napari_hcs_qc.assay.models.extra_cells import WithMoreCells, simulated_cells
 from napari_hcs_qc.assay.models.train_options import requested_recipe
+from napari_hcs_qc.assay.models.versions import versions
 from napari_hcs_qc.assay.store.model_manifest import (
     EncoderRecord,
     FineTuning,
@@ -239,13 +238,3 @@ def prior_record(priors: PlatePriors | None) -> PriorRecord | None:
         return None
     sha256 = "" if priors.linear is None else priors.linear.document.weights_sha256
     return PriorRecord(name=priors.name, weights_sha256=sha256)
-
-
-def versions() -> dict[str, str]:
-    """Versions of what the figures depend on."""
-    return {
-        "napari-hcs-qc": __version__,
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "numpy": np.__version__,
-    }

@@ -14,7 +14,9 @@ from napari_hcs_qc.assay.models.model_in_use import id_in_use
 from napari_hcs_qc.assay.scoring.saved_prediction import (
     COLUMN,
     added_places,
+    classes_of,
     load_prediction,
+    prediction_path,
     realigned,
 )
 from napari_hcs_qc.assay.store.assay_folder import DEFAULT_THRESHOLD
@@ -27,10 +29,10 @@ from napari_hcs_qc.qc.flags import PlateScores, score_plate
 from napari_hcs_qc.qc.plate_level.treatments import flags_by_treatment, treatment_warnings
 from napari_hcs_qc.qc.rule import FlagRule
 from napari_hcs_qc.qc.scores import MIN_REFERENCE
-from napari_hcs_qc.text_columns import none_if_missing, with_texts
+from napari_hcs_qc.text_columns import none_if_missing
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -175,6 +177,76 @@ def well_roles(assay: AssayFolder, plate: Plate) -> WellRoles:
     )
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Scoring:
+    """What the plates of an assay are scored with, read once so that all are scored alike."""
+
+    assay: AssayFolder
+    model: str  # its id
+    figures: Figures | None  # of the model, as far as they are known
+    verdicts: pd.DataFrame  # `Journal.verdicts` of all plates
+    threshold: float
+    rule: FlagRule
+    keep_kinds: tuple[str, ...] = ()
+    partial: bool = False  # whether cells that were added since the model scored may be among them
+
+    @classmethod
+    def of(
+        cls,
+        assay: AssayFolder,
+        *,
+        model: Model | None = None,
+        keep_kinds: tuple[str, ...] = (),
+        threshold: float | None = None,
+        partial: bool = False,
+    ) -> Scoring:
+        """Read it, for a model and a threshold, which are those in use by default."""
+        model_id = model.id if model else id_in_use(assay)[0]
+        manifest = model.manifest if model else read_manifest(assay.models_folder / model_id)
+        return cls(
+            assay=assay,
+            model=model_id,
+            figures=manifest.cross_validation,
+            verdicts=assay.journal().verdicts(),
+            threshold=assay.threshold if threshold is None else threshold,
+            rule=assay.flag_rule,
+            keep_kinds=keep_kinds,
+            partial=partial,
+        )
+
+    @cached_property
+    def annotations(self) -> pd.DataFrame:
+        """Annotations of all plates."""
+        return self.assay.journal().annotations()
+
+    def plate(self, name: str, state: PlateState | None = None) -> ScoredPlate:
+        """Score a plate, which is opened when no `state` of it is given; nothing is kept of it."""
+        if state is None:
+            state = load_plate(self.assay, name, self.annotations)
+        prediction = load_prediction(self.assay, state, self.model, partial=self.partial)
+        if prediction is None:
+            raise HcsQcError(
+                f"Plate {name} was not predicted with model {self.model} since its cells last "
+                f"changed; run: hcs-qc predict {quote(str(self.assay.path))}."
+            )
+        return score_state(
+            state,
+            prediction,
+            verdicts=self.verdicts,
+            rule=self.rule,
+            roles=well_roles(self.assay, state.plate),
+            threshold=self.threshold,
+            keep_kinds=self.keep_kinds,
+            figures=self.figures,
+        )
+
+    def check(self, names: Iterable[str]) -> None:
+        """Refuse plates that were never predicted, before work on the others."""
+        for name in names:
+            if not prediction_path(self.assay, name, self.model).is_file():
+                self.plate(name)  # says why it has none
+
+
 def score(
     assay: AssayFolder,
     plates: Sequence[str] | None = None,
@@ -186,40 +258,11 @@ def score(
     partial: bool = False,
 ) -> list[ScoredPlate]:
     """Score plates that were predicted; quick, nothing is computed from pixels."""
-    model_id = model.id if model else id_in_use(assay)[0]
-    manifest = model.manifest if model else read_manifest(assay.models_folder / model_id)
-    threshold = assay.threshold if threshold is None else threshold
+    scoring = Scoring.of(
+        assay, model=model, keep_kinds=keep_kinds, threshold=threshold, partial=partial
+    )
     known = states or {}
-    journal = assay.journal()
-    verdicts = journal.verdicts()
-    rule = assay.flag_rule
-    annotations: pd.DataFrame | None = None
-    scored = []
-    for name in chosen_plates(assay, plates):
-        state = known.get(name)
-        if state is None:
-            if annotations is None:
-                annotations = journal.annotations()
-            state = load_plate(assay, name, annotations)
-        prediction = load_prediction(assay, state, model_id, partial=partial)
-        if prediction is None:
-            raise HcsQcError(
-                f"Plate {name} was not predicted with model {model_id} since its cells last "
-                f"changed; run: hcs-qc predict {quote(str(assay.path))}."
-            )
-        scored.append(
-            score_state(
-                state,
-                prediction,
-                verdicts=verdicts,
-                rule=rule,
-                roles=well_roles(assay, state.plate),
-                threshold=threshold,
-                keep_kinds=keep_kinds,
-                figures=manifest.cross_validation,
-            )
-        )
-    return scored
+    return [scoring.plate(name, known.get(name)) for name in chosen_plates(assay, plates)]
 
 
 def score_state(
@@ -245,8 +288,7 @@ def score_state(
             f"were scored by model {prediction.model}: some were added or removed since. "
             "Retrain, or predict the plate again."
         )
-    predictions = _at_threshold(prediction.table, threshold)
-    predictions = pd.concat([predictions, state.annotated], axis=1)
+    predictions = _predictions(prediction.table, threshold, state.annotated)
     scores = score_plate(
         state.plate.sites,
         state.cells,
@@ -304,18 +346,26 @@ def classes_at(p_abnormal: ArrayLike, threshold: float) -> NDArray[np.object_]:
 
     Compared as float32, which is what p is stored in: 0.7 of ten neighbours is not below 0.7.
     """
-    p = np.asarray(p_abnormal, dtype=np.float32)
-    classes = np.where(p >= np.float32(threshold), "abnormal", "normal").astype(object)
-    classes[np.isnan(p)] = None
-    return classes
+    return classes_of(np.asarray(p_abnormal, dtype=np.float32), threshold)
 
 
-def _at_threshold(table: pd.DataFrame, threshold: float) -> pd.DataFrame:
-    """Give the table of a prediction with classes at a threshold, and kinds of the abnormal."""
+def _predictions(table: pd.DataFrame, threshold: float, annotated: pd.DataFrame) -> pd.DataFrame:
+    """Give a prediction with classes at a threshold and kinds of the abnormal, and annotations."""
     classes = classes_at(table["p_abnormal"], threshold)
     kinds = none_if_missing(table["predicted_kind"])
     kinds[classes != "abnormal"] = None
-    return with_texts(table, {"predicted_class": classes, "predicted_kind": kinds})
+    texts = {"predicted_class": classes, "predicted_kind": kinds}
+    # Column by column, so that a table of millions of cells is not there several times meanwhile.
+    predictions = pd.DataFrame(index=table.index)
+    for name in table:
+        predictions[name] = (
+            pd.Series(texts[name], index=table.index, dtype=object)
+            if name in texts
+            else table[name]
+        )
+    for name in annotated:
+        predictions[name] = annotated[name]
+    return predictions
 
 
 def unreadable_of(state: PlateState, prediction: Prediction | None = None) -> tuple[Problem, ...]:

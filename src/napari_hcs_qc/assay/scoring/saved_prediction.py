@@ -19,6 +19,8 @@ from napari_hcs_qc.text import count_of
 from napari_hcs_qc.text_columns import with_texts
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
@@ -108,11 +110,16 @@ class Prediction:
         return COLUMN in self.table
 
 
+def prediction_path(assay: AssayFolder, plate: str, model: str) -> Path:
+    """Where the document of a prediction lies, its table beside it."""
+    return assay.predictions_folder(plate) / f"{model}.json"
+
+
 def load_prediction(
     assay: AssayFolder, state: PlateState, model: str, *, partial: bool = False
 ) -> Prediction | None:
     """Read what `save_prediction` wrote; None when there is nothing for these cells and model."""
-    path = assay.predictions_folder(state.plate.name) / f"{model}.json"
+    path = prediction_path(assay, state.plate.name, model)
     if not path.is_file():
         return None
     document = PredictionDocument.load(path)
@@ -137,7 +144,7 @@ def load_prediction(
 
 def check_prediction(assay: AssayFolder, plate: str, model: str) -> tuple[int, str]:
     """Read a prediction whatever cells it is of; give their number, and its table's SHA-256."""
-    document = PredictionDocument.load(assay.predictions_folder(plate) / f"{model}.json")
+    document = PredictionDocument.load(prediction_path(assay, plate, model))
     table = _read_table(assay, plate, model, document.table_sha256, None)
     return len(table), document.table_sha256
 
@@ -151,7 +158,8 @@ def _read_table(
         f"Predict the plate again: hcs-qc predict {quote(str(assay.path))} --plate {quote(plate)} "
         f"--model {model}."
     )
-    table = read_parquet(path, sha256=sha256, remedy=again).rename(columns=RENAMED)
+    table = read_parquet(path, sha256=sha256, remedy=again)
+    table.columns = table.columns.map(lambda name: RENAMED.get(name, name))
     missing = [name for name in ("p_abnormal", *_TEXTS) if name not in table]
     if missing:
         raise DamagedError(f"{path} is damaged: it lacks {', '.join(missing)}. {again}")
@@ -173,16 +181,16 @@ def _read_table(
     return table
 
 
-def classes_of(p_abnormal: NDArray[np.float32]) -> NDArray[np.object_]:
-    """Class of each probability: abnormal from one half on; None where there is none."""
-    classes = np.where(p_abnormal >= 0.5, "abnormal", "normal").astype(object)
-    classes[np.isnan(p_abnormal)] = None
-    return classes
+def classes_of(p_abnormal: NDArray[np.float32], threshold: float = 0.5) -> NDArray[np.object_]:
+    """Class of each score: abnormal from the threshold on; None where there is none."""
+    # Indexed, so that all cells of a class have the same text, not each its own.
+    classes = np.array(["normal", "abnormal", None], dtype=object)
+    return classes[np.where(np.isnan(p_abnormal), 2, p_abnormal >= np.float32(threshold))]
 
 
 def save_prediction(assay: AssayFolder, prediction: Prediction, state: PlateState) -> None:
     """Write a prediction into the assay; the caller holds its lock."""
-    path = assay.predictions_folder(prediction.plate) / f"{prediction.model}.json"
+    path = prediction_path(assay, prediction.plate, prediction.model)
     with atomic_path(path.with_suffix(".parquet")) as temporary:
         prediction.table.to_parquet(temporary, index=False)
         table_sha256 = sha256_of(temporary)

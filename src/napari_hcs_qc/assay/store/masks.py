@@ -6,14 +6,12 @@ by finding the nuclei of one site in the same way, or by reading the file they c
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_hcs_qc.assay.store.plate_cells import NUCLEI
 from napari_hcs_qc.cells.detect import plate_diameter
@@ -26,17 +24,20 @@ from napari_hcs_qc.plates.ome_zarr.zarr_plate import is_ome_zarr
 from napari_hcs_qc.plates.plate import SiteKey
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pandas as pd
+    from numpy.typing import NDArray
 
     from napari_hcs_qc.assay.store.plate_cells import PlateCells
     from napari_hcs_qc.plates.plate import Plate, Projection
 
-_Masks: TypeAlias = Callable[[SiteKey], NDArray[np.int32]]
+_Masks: TypeAlias = "Callable[[Plate, SiteKey], NDArray[np.int32]]"
 
 _SAME_PX = 0.01  # positions are kept as float32
 
 # What all sites of a plate share, the size of its nuclei or the list of mask files, is found once
-# and forgotten with the cells it belongs to.
+# and forgotten with the cells it belongs to; so it holds no plate, which holds its cells.
 _MASKS_OF: WeakKeyDictionary[PlateCells, _Masks] = WeakKeyDictionary()
 
 
@@ -59,7 +60,7 @@ def site_masks(
     if masks is None:
         masks = _MASKS_OF[plate_cells] = _masks(plate, plate_cells, job)
     job.check()
-    labels = masks(site)
+    labels = masks(plate, site)
     if not _is_same(cells_of_site(labels, None, site), cells):
         raise HcsQcError(
             f"{site}: its masks are not those that the cells of plate {plate.name} come from "
@@ -76,7 +77,7 @@ def _masks(plate: Plate, plate_cells: PlateCells, job: Job) -> _Masks:
             plate, channel=channel, projection=plate_cells.projection, job=job
         )
         find = nuclei_finder(plate_cells.detector, plate, diameter_px).find
-        return partial(_found_again, plate, channel, plate_cells.projection, find)
+        return partial(_found_again, channel, plate_cells.projection, find)
     source = Path(plate_cells.source)
     if not source.exists():
         raise HcsQcError(
@@ -87,28 +88,28 @@ def _masks(plate: Plate, plate_cells: PlateCells, job: Job) -> _Masks:
         readers, _ = masks_in_ome_zarr(plate, source, None)
     else:
         readers, _ = masks_in_folder(plate, source, channel)
-    return partial(_read_again, readers, source, plate.layout.shape)
+    return partial(_read_again, readers, source)
 
 
 def _found_again(
-    plate: Plate,
     channel: int,
     projection: Projection,
     find: Callable[[NDArray[Any]], NDArray[np.int32]],
+    plate: Plate,
     site: SiteKey,
 ) -> NDArray[np.int32]:
     return find(plate.read_site(site, [channel], projection=projection)[0])
 
 
 def _read_again(
-    readers: dict[SiteKey, MaskReader], source: Path, shape: tuple[int, int], site: SiteKey
+    readers: dict[SiteKey, MaskReader], source: Path, plate: Plate, site: SiteKey
 ) -> NDArray[np.int32]:
     if site not in readers:
         raise HcsQcError(
             f"{site}: its mask is no longer in {source}, from which its cells were imported. "
             "Restore it to see the mask."
         )
-    return readers[site](shape).labels
+    return readers[site](plate.layout.shape).labels
 
 
 def _is_same(masks: pd.DataFrame, cells: pd.DataFrame) -> bool:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from napari_hcs_qc.cells.intensity import IntensityRanges
 from napari_hcs_qc.cells.table import read_cells
@@ -114,6 +116,19 @@ def has_cells(folder: Path, plate: Plate) -> bool:
     """Tell whether the cells step of this very plate (its files unchanged) is complete."""
     document = cells_document(folder)
     return document is not None and document.plate_fingerprint == plate.fingerprint
+
+
+def has_object_numbers(folder: Path) -> bool:
+    """Tell whether cells of a plate have a number of another program, without reading the rest.
+
+    False where the table cannot be read: `load_cells` says why.
+    """
+    try:
+        with pq.ParquetFile(folder / "cells.parquet") as file:
+            columns = file.read(["object_number"]).columns
+    except (pa.ArrowException, OSError):
+        return False
+    return any(column.null_count < len(column) for column in columns)
 
 
 def load_cells(folder: Path) -> PlateCells:

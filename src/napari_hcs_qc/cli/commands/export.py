@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     import argparse
 
     from napari_hcs_qc.cli.bars import Bars
+
+_M_MMAP_THRESHOLD = -3  # of glibc's malloc.h: blocks from this size on are not kept
 
 
 def _add_export_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,8 +61,22 @@ def _add_export_arguments(parser: argparse.ArgumentParser) -> None:
 def _export(options: argparse.Namespace, bars: Bars) -> Outcome:
     from napari_hcs_qc.api.assay import Assay
 
+    _return_memory()
     exported = Assay.open(options.assay).export(**parameters(options, "assay"), job=Job(bars))
     return exported_outcome(exported)
+
+
+def _return_memory() -> None:
+    """Let this process give memory back to the system as soon as it is free.
+
+    glibc and Arrow keep it for later, which after a plate of millions is twice what is in use.
+    """
+    import pyarrow as pa
+
+    pa.set_memory_pool(pa.system_memory_pool())
+    if sys.platform == "linux":
+        with suppress(AttributeError):  # another C library
+            ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**22)
 
 
 def _add_report_arguments(parser: argparse.ArgumentParser) -> None:

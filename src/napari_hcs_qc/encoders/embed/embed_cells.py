@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from napari_hcs_qc.encoders.embed.crop_reader import CropReader, CropSource
 from napari_hcs_qc.encoders.embed.embedding_store import StoreWriter
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import fingerprint
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
     from napari_hcs_qc.cells.intensity import IntensityRanges
     from napari_hcs_qc.cells.recipe import CropRecipe
-    from napari_hcs_qc.encoders.embed.crop_reader import Batch
+    from napari_hcs_qc.encoders.embed.crop_reader import Batch, CropSource
     from napari_hcs_qc.encoders.embed.embedding_store import EmbeddingStore, StoreDtype
     from napari_hcs_qc.encoders.encoder import Encoder
     from napari_hcs_qc.errors import Problem
@@ -32,12 +31,20 @@ _CHUNK_CELLS = 256
 _DTYPE: StoreDtype = "float32"
 
 
+class Fingerprinted(Protocol):
+    """An encoder, or what is written of one."""
+
+    @property
+    def fingerprint(self) -> str:
+        """See `Encoder.fingerprint`."""
+
+
 def store_fingerprint(
     plate: Plate,
     cells: pd.DataFrame,
     ranges: IntensityRanges,
     recipe: CropRecipe,
-    encoder: Encoder,
+    encoder: Fingerprinted,
     *,
     projection: Projection = "max",
 ) -> str:
@@ -66,6 +73,9 @@ def embed_cells(
     one chunk is computed again. A second run computes nothing; it only tries the sites again that
     were unreadable, in case the disk they are on was away.
     """
+    # Here, since PyTorch takes seconds to import, and a store that is there is found without it.
+    from napari_hcs_qc.encoders.embed.crop_reader import CropReader, CropSource
+
     if encoder.stages != recipe.stages:
         raise HcsQcError(
             f"The recipe {recipe.name} pools the stages {recipe.stages!r} and the encoder was "
@@ -109,7 +119,7 @@ def _parts(
     cells: pd.DataFrame,
     ranges: IntensityRanges,
     recipe: CropRecipe,
-    encoder: Encoder,
+    encoder: Fingerprinted,
     projection: Projection,
 ) -> dict[str, str | int]:
     digest = hashlib.sha256("\0".join(cells["well"]).encode())

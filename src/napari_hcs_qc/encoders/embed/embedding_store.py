@@ -37,6 +37,7 @@ FORMAT_VERSION = 1
 MANIFEST, ARRAY, JOURNAL = "manifest.json", "embeddings.npy", "done.jsonl"
 _REMEDY = "Run the same command again; it computes the embeddings anew."
 _READERS = 4  # threads that compare rows with their checksums
+_READ_BYTES = 2**20  # that each of them has in memory
 
 # Array files whose rows have their checksums, and how each was then: they are read once a process.
 _SOUND: dict[Path, tuple[int, int]] = {}
@@ -218,9 +219,12 @@ def _finished(folder: Path) -> tuple[dict[int, _Finished], int]:
 
 
 def _checksum(path: Path, manifest: StoreManifest, chunk: int) -> int:
+    checksum, left = 0, len(manifest.rows(chunk)) * manifest.row_bytes
     with path.open("rb") as handle:
         handle.seek(manifest.offset(chunk))
-        return zlib.crc32(handle.read(len(manifest.rows(chunk)) * manifest.row_bytes))
+        while data := handle.read(min(left, _READ_BYTES)):
+            checksum, left = zlib.crc32(data, checksum), left - len(data)
+    return checksum
 
 
 def _mark(path: Path) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from napari_hcs_qc.cells.by_site import CellsBySite
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.qc.flags import site_keys
 from napari_hcs_qc.qc.scores import ESTIMATED, abnormal_cells
@@ -190,7 +191,7 @@ def cell_table(
     not_counted = cells["is_cut"].to_numpy(bool) & (not plate.include_cut)
     abnormal = abnormal_cells(predictions, options.keep_kinds, not_counted)
     site_is_out, well_is_out = site_outliers(plate, options), well_outliers(plate, options)
-    keys = site_keys(cells)
+    by_site = CellsBySite.of(cells)
     columns = {
         "Metadata_Plate": np.full(len(cells), plate.name, dtype=object),
         "Metadata_Well": cells["well"],
@@ -203,8 +204,10 @@ def cell_table(
         "novelty": np.full(len(cells), np.nan, dtype=np.float32),
         **{name: predictions[name] for name in CELL_TABLE if name in predictions},
         CELL_IS_OUTLIER: abnormal == 1,
-        SITE_IS_OUTLIER: [site_is_out.get(key, False) for key in keys],
-        WELL_IS_OUTLIER: [well_is_out.get(key.well, False) for key in keys],
+        SITE_IS_OUTLIER: by_site.spread([site_is_out.get(site, False) for site in by_site.sites]),
+        WELL_IS_OUTLIER: by_site.spread(
+            [well_is_out.get(site.well, False) for site in by_site.sites]
+        ),
     }
     return _typed(columns, CELL_TABLE)
 

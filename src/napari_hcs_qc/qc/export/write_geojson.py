@@ -15,7 +15,7 @@ from napari_hcs_qc.tables.geojson import BY_MODEL, BY_PERSON, CLASSIFIED_BY
 from napari_hcs_qc.text_columns import rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 _CORNERS = 24  # of the polygon that stands for a circle
@@ -27,29 +27,36 @@ _COLUMNS = (
 
 
 def write_geojson(
-    plates: Sequence[ExportPlate], folder: Path, *, options: ExportOptions, job: Job = NO_JOB
+    plates: Iterable[ExportPlate], folder: Path, *, options: ExportOptions, job: Job = NO_JOB
 ) -> tuple[Path, ...]:
     """Write the cells of each site as circles of their size, with class, kind, score and novelty.
 
     What a person annotated goes before what was predicted.
     """
-    files = []
+    files: list[Path] = []
+    for plate in plates:
+        files.extend(_write_sites(plate, folder, options, job))
+        del plate  # before the next one is made
+    return tuple(files)
+
+
+def _write_sites(
+    plate: ExportPlate, folder: Path, options: ExportOptions, job: Job
+) -> Iterator[Path]:
     angle = np.linspace(0, 2 * np.pi, _CORNERS + 1)
     circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    for plate in plates:
-        table = cell_table(plate, options).assign(diameter_px=plate.cells["diameter_px"].to_numpy())
-        by_site = CellsBySite.of(plate.cells)
-        for site in sorted(by_site.sites):
-            job.check()
-            path = folder / f"{plate.name}_{site.well}_s{site.site}.geojson"
-            job.report(0, 0, f"Writing {path.name}")
-            rows = rows_of(table.iloc[by_site.rows(site)], _COLUMNS)
-            features = [_feature(circle, dict(zip(_COLUMNS, row, strict=True))) for row in rows]
-            text = json.dumps({"type": "FeatureCollection", "features": features})
-            with atomic_path(path) as temporary:
-                temporary.write_text(text, encoding="utf-8")
-            files.append(path)
-    return tuple(files)
+    table = cell_table(plate, options).assign(diameter_px=plate.cells["diameter_px"].to_numpy())
+    by_site = CellsBySite.of(plate.cells)
+    for site in sorted(by_site.sites):
+        job.check()
+        path = folder / f"{plate.name}_{site.well}_s{site.site}.geojson"
+        job.report(0, 0, f"Writing {path.name}")
+        rows = rows_of(table.iloc[by_site.rows(site)], _COLUMNS)
+        features = [_feature(circle, dict(zip(_COLUMNS, row, strict=True))) for row in rows]
+        text = json.dumps({"type": "FeatureCollection", "features": features})
+        with atomic_path(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        yield path
 
 
 def _feature(circle: np.ndarray[Any, Any], cell: dict[str, Any]) -> dict[str, Any]:

@@ -1,20 +1,19 @@
-"""Write the tables of an assay: Parquet and CSV, AnnData with the embeddings, provenance."""
+"""Write the tables of an assay, plate by plate: Parquet and CSV, AnnData, provenance."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-import anndata
-import h5py
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pandas.api.types import union_categoricals
 
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.files import atomic_path, write_json, write_text
+from napari_hcs_qc.files import as_json, atomic_paths, explained_writes
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.qc.export.dictionary import (
     COLUMNS,
@@ -24,22 +23,24 @@ from napari_hcs_qc.qc.export.dictionary import (
     described,
 )
 from napari_hcs_qc.qc.export.export_tables import (
+    CELL_TABLE,
     ExportOptions,
     ExportPlate,
     cell_table,
     site_table,
     well_table,
 )
-from napari_hcs_qc.qc.export.hdf5_sink import hdf5_sink
+from napari_hcs_qc.qc.export.write_anndata import read_column, write_anndata
 from napari_hcs_qc.text import count_of
-from napari_hcs_qc.text_columns import with_texts, without_formulas
+from napari_hcs_qc.text_columns import none_if_missing, with_texts, without_formulas
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
 _ROWS = 65_536  # rows in memory at a time
-_VALUES = 4_194_304  # values of embeddings in memory at a time (16 MiB)
 _ARROW = {
     "str": pa.string(),
     "bool": pa.bool_(),
@@ -48,15 +49,55 @@ _ARROW = {
     "float32": pa.float32(),
     "float64": pa.float64(),
 }
-_TEXTS = [name for name, dtype in TABLES["cells"].items() if dtype == "str"]
+_ANNDATA = "cells.h5ad"
+_DICTIONARY, _PROVENANCE = "columns.json", "provenance.json"
+
+Extra: TypeAlias = Literal["image quality", "object numbers", "time points", "embeddings"]
+"""What the export has only where a plate has it: a table, columns or a file."""
+Write: TypeAlias = "Callable[[pd.DataFrame], None]"
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What is known of all plates before the first is there: it decides on files and columns."""
+
+    n_plates: int
+    extras: frozenset[Extra]
+
+    @classmethod
+    def of(cls, plates: Sequence[ExportPlate]) -> Outline:
+        """Give that of plates in memory."""
+        extras: dict[Extra, bool] = {
+            "image quality": any(plate.quality is not None for plate in plates),
+            # A key that is missing everywhere would join nothing, and nobody would be told.
+            "object numbers": any(plate.cells["object_number"].notna().any() for plate in plates),
+            "time points": any(plate.series for plate in plates),
+            "embeddings": any(plate.embeddings is not None for plate in plates),
+        }
+        return cls(len(plates), frozenset(name for name, is_there in extras.items() if is_there))
+
+    @property
+    def tables(self) -> dict[str, dict[str, str]]:
+        """Columns of each table, with their types."""
+        tables = {name: dict(columns) for name, columns in TABLES.items()}
+        if "image quality" not in self.extras:
+            del tables["image_quality"]
+        if "object numbers" not in self.extras:
+            del tables["cells"]["Metadata_ObjectNumber"]
+        if "time points" not in self.extras:
+            for table in tables.values():
+                for name in TIME_COLUMNS:
+                    del table[name]
+        return tables
 
 
 def export_tables(
-    plates: Sequence[ExportPlate],
+    plates: Iterable[ExportPlate],
     out: Path,
     *,
+    outline: Outline | None = None,
     options: ExportOptions | None = None,
-    provenance: Mapping[str, Any] | None = None,
+    provenance: Callable[[], Mapping[str, Any]] = dict,
     job: Job = NO_JOB,
 ) -> tuple[Path, ...]:
     r"""Write everything into a folder.
@@ -65,80 +106,138 @@ def export_tables(
     ``.csv`` (UTF-8 with a byte order mark for Excel, comma, ``\n``, ``True``/``False``, empty when
     missing), ``columns.json`` with what each column means, ``cells.h5ad`` when the plates have
     embeddings, and ``provenance.json``. The same input gives the same bytes.
-    Memory does not grow with the embeddings, which are copied block by block.
+
+    With an `outline`, plates may be made when it is their turn: each is written to all tables and
+    let go before the next one is asked for. `provenance` is asked last. All files replace those
+    that are there once all is written, or none.
     """
     options = options or ExportOptions()
-    _check(plates)
-    source = {
-        **(provenance or {}),
-        "export": {
-            "plates": [plate.name for plate in plates],
-            "n_cells": sum(len(plate.cells) for plate in plates),
-            "keep_kinds": list(options.keep_kinds),
-            "exclude_unreviewed": options.exclude_unreviewed,
-        },
-    }
-    tables = {name: dict(columns) for name, columns in TABLES.items()}
-    if all(plate.quality is None for plate in plates):
-        del tables["image_quality"]
-    if all(plate.cells["object_number"].isna().all() for plate in plates):
-        # A key that is missing everywhere would join nothing, and nobody would be told.
-        del tables["cells"]["Metadata_ObjectNumber"]
-    if not any(plate.series for plate in plates):
-        for table in tables.values():
-            for name in TIME_COLUMNS:
-                del table[name]
-    names = [f"{table}.{suffix}" for table in tables for suffix in ("parquet", "csv")]
-    if plates[0].embeddings is not None:
-        names.append("cells.h5ad")
-    files = [out / name for name in (*names, "columns.json", "provenance.json")]
-    for done, path in enumerate(files):
-        job.check()
-        job.report(done, len(files), f"Writing {path.name}")
-        if path.name == "columns.json":
-            write_text(path, json.dumps(described(tables), indent=2, ensure_ascii=False) + "\n")
-        elif path.suffix == ".json":
-            write_json(path, source)
-        elif path.suffix == ".h5ad":
-            _write_anndata(path, plates, options, source, list(tables["cells"]), job)
-        else:
-            write = _write_parquet if path.suffix == ".parquet" else _write_csv
-            write(path, _parts(path.stem, plates, options, job), tables[path.stem])
-    job.report(len(files), len(files), f"Wrote {count_of(len(files), 'file')}")
-    return tuple(files)
-
-
-def _check(plates: Sequence[ExportPlate]) -> None:
-    if not plates:
+    if outline is None:
+        plates = list(plates)
+        outline = Outline.of(plates)
+    if not outline.n_plates:
         raise HcsQcError("There is no plate to export; predict at least one first.")
-    names = [plate.name for plate in plates]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise HcsQcError(
-            f"Two plates are called {twice[0]!r}; their rows could not be distinguished. Give one "
-            "of them another name."
-        )
-    widths = {
-        plate.name: None if plate.embeddings is None else plate.embeddings.shape[1]
-        for plate in plates
-    }
-    if len(set(widths.values())) > 1:
-        widths_text = ", ".join(f"{name}: {width or 'none'}" for name, width in widths.items())
-        raise HcsQcError(
-            f"The plates have embeddings of different widths ({widths_text}); they must come from "
-            "one model. Predict all plates with it again."
-        )
+    tables = outline.tables
+    names = [f"{table}.{suffix}" for table in tables for suffix in ("parquet", "csv")]
+    names += [_ANNDATA] if "embeddings" in outline.extras else []
+    names += [_DICTIONARY, _PROVENANCE]
+    with atomic_paths(out, names) as temporary:
+        written = _write_plates(plates, out, temporary, outline, options, job)
+        source = {
+            **provenance(),
+            "export": {
+                "plates": list(written.widths),
+                "n_cells": written.n_cells,
+                "keep_kinds": list(options.keep_kinds),
+                "exclude_unreviewed": options.exclude_unreviewed,
+            },
+        }
+        if _ANNDATA in temporary:
+            job.report(outline.n_plates, outline.n_plates + 1, f"Writing {_ANNDATA}")
+            with explained_writes(out / _ANNDATA):
+                write_anndata(
+                    temporary[_ANNDATA],
+                    temporary["cells.parquet"],
+                    written.embeddings,
+                    uns={"provenance": json.dumps(source, ensure_ascii=False)},
+                    job=job,
+                )
+        dictionary = json.dumps(described(tables), indent=2, ensure_ascii=False) + "\n"
+        for name, text in ((_DICTIONARY, dictionary), (_PROVENANCE, as_json(source))):
+            with explained_writes(out / name):
+                temporary[name].write_text(text, encoding="utf-8")
+        job.check()
+    job.report(outline.n_plates + 1, outline.n_plates + 1, f"Wrote {count_of(len(names), 'file')}")
+    return tuple(out / name for name in names)
+
+
+def exported_cells(folder: Path) -> pd.DataFrame:
+    """Read the exported table of cells: that of all plates, as `cell_table` makes it of one."""
+    path = folder / "cells.parquet"
+    names, n_cells = pq.read_schema(path).names, pq.read_metadata(path).num_rows
+    columns: dict[str, Any] = {}
+    for name, dtype in CELL_TABLE.items():
+        if name not in names:  # numbers that no cell has
+            columns[name] = pd.array([pd.NA] * n_cells, dtype="Int64")
+        elif dtype == "str":
+            texts = none_if_missing(read_column(path, name))
+            columns[name] = pd.Series(texts, dtype=object)
+        else:
+            columns[name] = read_column(path, name)
+    return pd.DataFrame(columns)
+
+
+@dataclass
+class _Written:
+    """What stays known of the plates that were written."""
+
+    outline: Outline
+    widths: dict[str, int | None] = field(default_factory=dict)
+    n_cells: int = 0
+    embeddings: list[NDArray[np.float32]] = field(default_factory=list)  # mapped, not in memory
+
+    def add(self, plate: ExportPlate) -> None:
+        """Note a plate, or refuse it."""
+        if plate.name in self.widths:
+            raise HcsQcError(
+                f"Two plates are called {plate.name!r}; their rows could not be distinguished. "
+                "Give one of them another name."
+            )
+        if more := Outline.of([plate]).extras - self.outline.extras:
+            raise HcsQcError(
+                f"Plate {plate.name} has changed while plates were written: it has "
+                f"{' and '.join(sorted(more))} now. Export again."
+            )
+        width = None if plate.embeddings is None else int(plate.embeddings.shape[1])
+        self.widths[plate.name] = width
+        if len(set(self.widths.values())) > 1:
+            widths = ", ".join(f"{name}: {width or 'none'}" for name, width in self.widths.items())
+            raise HcsQcError(
+                f"The plates have embeddings of different widths ({widths}); they must come from "
+                "one model. Predict all plates with it again."
+            )
+        self.n_cells += len(plate.cells)
+        if plate.embeddings is not None:
+            self.embeddings.append(plate.embeddings)
+
+
+def _write_plates(
+    plates: Iterable[ExportPlate],
+    out: Path,
+    temporary: Mapping[str, Path],
+    outline: Outline,
+    options: ExportOptions,
+    job: Job,
+) -> _Written:
+    """Write each plate to all tables before the next one is asked for."""
+    written = _Written(outline)
+    with ExitStack() as stack:
+        writers: dict[str, list[Write]] = {
+            table: [
+                stack.enter_context(writer(out / name, temporary[name], dtypes))
+                for name, writer in ((f"{table}.parquet", _parquet), (f"{table}.csv", _csv))
+            ]
+            for table, dtypes in outline.tables.items()
+        }
+        for plate in plates:
+            job.report(len(written.widths), outline.n_plates + 1, f"Writing plate {plate.name}")
+            written.add(plate)
+            for table, writes in writers.items():
+                for part in _parts(table, plate, options, job):
+                    for write in writes:
+                        write(part)
+            del plate  # before the next one is made
+    return written
 
 
 def _parts(
-    name: str, plates: Iterable[ExportPlate], options: ExportOptions, job: Job
+    name: str, plate: ExportPlate, options: ExportOptions, job: Job
 ) -> Iterator[pd.DataFrame]:
-    for plate in plates:
-        series = plate.series or None
-        for part in _parts_of(name, plate, options, job):
-            part = with_texts(part, {"Metadata_TimeSeries": np.full(len(part), series, object)})
-            part["Metadata_Time"] = pd.array([plate.time] * len(part), dtype="Int64")
-            yield part
+    series = plate.series or None
+    for part in _parts_of(name, plate, options, job):
+        part = with_texts(part, {"Metadata_TimeSeries": np.full(len(part), series, object)})
+        part["Metadata_Time"] = pd.array([plate.time] * len(part), dtype="Int64")
+        yield part
 
 
 def _parts_of(
@@ -160,7 +259,9 @@ def _parts_of(
         yield table.assign(Metadata_Plate=plate.name)[list(QUALITY_TABLE)]
 
 
-def _write_parquet(path: Path, parts: Iterable[pd.DataFrame], dtypes: Mapping[str, str]) -> None:
+@contextmanager
+def _parquet(path: Path, temporary: Path, dtypes: Mapping[str, str]) -> Iterator[Write]:
+    """Give what adds rows to a Parquet file, which is whole when the block ends."""
     schema = pa.schema(
         pa.field(name, _ARROW[dtype], metadata=COLUMNS[name]._asdict())
         for name, dtype in dtypes.items()
@@ -174,92 +275,38 @@ def _write_parquet(path: Path, parts: Iterable[pd.DataFrame], dtypes: Mapping[st
     )
     described = pa.Table.from_pandas(empty, schema=schema, preserve_index=False).schema
     schema = schema.with_metadata(described.metadata)
-    with (
-        atomic_path(path) as temporary,
-        pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
-    ):
-        for part in parts:
-            table = pa.Table.from_pandas(part[list(dtypes)], schema=schema, preserve_index=False)
+    with explained_writes(path):
+        writer = pq.ParquetWriter(temporary, schema, compression="zstd")
+
+    def write(part: pd.DataFrame) -> None:
+        table = pa.Table.from_pandas(part[list(dtypes)], schema=schema, preserve_index=False)
+        with explained_writes(path):
             writer.write_table(table.replace_schema_metadata(schema.metadata))
 
+    try:
+        yield write
+    finally:
+        with explained_writes(path):
+            writer.close()
 
-def _write_csv(path: Path, parts: Iterable[pd.DataFrame], dtypes: Mapping[str, str]) -> None:
-    with (
-        atomic_path(path) as temporary,
-        temporary.open("w", encoding="utf-8-sig", newline="") as file,
-    ):
-        pd.DataFrame(columns=list(dtypes)).to_csv(file, index=False, lineterminator="\n")
-        for part in parts:
-            chosen = without_formulas(part[list(dtypes)])
+
+@contextmanager
+def _csv(path: Path, temporary: Path, dtypes: Mapping[str, str]) -> Iterator[Write]:
+    """Give what adds rows to a CSV, which is whole when the block ends."""
+    with explained_writes(path):
+        file = temporary.open("w", encoding="utf-8", newline="")
+
+    def write(part: pd.DataFrame) -> None:
+        chosen = without_formulas(part[list(dtypes)])
+        with explained_writes(path):
             chosen.to_csv(file, index=False, header=False, lineterminator="\n")
 
-
-def _write_anndata(
-    path: Path,
-    plates: Sequence[ExportPlate],
-    options: ExportOptions,
-    provenance: Mapping[str, Any],
-    columns: list[str],
-    job: Job,
-) -> None:
-    """Write ``obs`` by anndata, then ``X`` block by block beside it.
-
-    ``uns["provenance"]`` is JSON text: AnnData has no way to keep missing values in ``uns``.
-    """
-    blocks = [plate.embeddings for plate in plates if plate.embeddings is not None]
-    n_features = blocks[0].shape[1]
-    obs = _joined([_observations(part) for part in _parts("cells", plates, options, job)])
-    obs = obs[columns]
-    names = [f"feature_{index}" for index in range(n_features)]
-    var = pd.DataFrame(index=pd.Index(names, dtype=object))
-    data = anndata.AnnData(
-        obs=obs, var=var, uns={"provenance": json.dumps(provenance, ensure_ascii=False)}
-    )
-    with atomic_path(path) as temporary, hdf5_sink(temporary) as sink:
-        # As `AnnData.write_h5ad` does, into a file that outlives a full disk.
-        with h5py.File(sink, "w") as file:
-            anndata.io.write_elem(file, "/", data)
-        n_rows = max(1, _VALUES // max(1, n_features))
-        with h5py.File(sink, "r+") as file:
-            if "X" in file:
-                del file["X"]
-            target = file.create_dataset(
-                "X",
-                shape=(len(obs), n_features),
-                dtype="<f4",
-                chunks=(min(1024, max(1, len(obs))), n_features) if len(obs) else None,
-            )
-            target.attrs["encoding-type"] = "array"
-            target.attrs["encoding-version"] = "0.2.0"
-            first = 0
-            for block in blocks:
-                for start in range(0, len(block), n_rows):
-                    job.check()
-                    sink.check()
-                    rows = np.asarray(block[start : start + n_rows], dtype=np.float32)
-                    target[first + start : first + start + len(rows)] = rows
-                first += len(block)
-
-
-def _joined(parts: list[pd.DataFrame]) -> pd.DataFrame:
-    """Join tables of `_observations`; of texts only their categories stand in memory."""
-    obs = pd.concat([part.drop(columns=_TEXTS) for part in parts])
-    for name in _TEXTS:
-        # Sorted, so that they do not depend on how the cells are divided.
-        texts = union_categoricals([part[name] for part in parts], sort_categories=True)
-        obs[name] = pd.Categorical.from_codes(texts.codes, texts.categories.astype(object))
-    # As objects: what pandas 3 has for texts is not written so that every AnnData reads it.
-    obs.index = obs.index.astype(object)
-    return obs[list(TABLES["cells"])]
-
-
-def _observations(cells: pd.DataFrame) -> pd.DataFrame:
-    """Name the cells; texts become categories, which may be missing in AnnData and repeat."""
-    number = (
-        cells["cell_id"]
-        .astype(object)
-        .where(cells["cell_id"].notna(), "object " + cells["Metadata_ObjectNumber"].astype(str))
-    )
-    site = cells["Metadata_Well"] + " s" + cells["Metadata_Site"].astype(str)
-    obs = cells.set_index(cells["Metadata_Plate"] + " " + site + " " + number.astype(str))
-    return obs.assign(**{name: pd.Categorical(obs[name]) for name in _TEXTS})
+    try:
+        with explained_writes(path):
+            file.write("\ufeff")  # what "utf-8-sig" writes, which is slow
+            header = pd.DataFrame(columns=list(dtypes))
+            header.to_csv(file, index=False, lineterminator="\n")
+        yield write
+    finally:
+        with explained_writes(path):
+            file.close()

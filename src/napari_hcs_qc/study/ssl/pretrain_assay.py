@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from napari_hcs_qc.assay.models.train_options import TrainOptions, requested_recipe
-from napari_hcs_qc.assay.models.training import first_diameter, versions
+from napari_hcs_qc.assay.models.training import first_diameter
+from napari_hcs_qc.assay.models.versions import versions
 from napari_hcs_qc.assay.store.plate_state import chosen_plates, load_plate
 from napari_hcs_qc.encoders.custom_encoder import (
     MANIFEST,

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import weakref
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import pytest
 from napari_hcs_qc.errors import HcsQcError, WriteError
 from napari_hcs_qc.files import read_json
 from napari_hcs_qc.job import Cancelled, Job
-from napari_hcs_qc.qc.export import write_tables
+from napari_hcs_qc.qc.export import write_anndata, write_tables
 from napari_hcs_qc.qc.export.export_tables import (
     ExportOptions,
     ExportPlate,
@@ -22,11 +23,13 @@ from napari_hcs_qc.qc.export.export_tables import (
     site_table,
     well_table,
 )
-from napari_hcs_qc.qc.export.write_tables import export_tables
+from napari_hcs_qc.qc.export.write_tables import Outline, export_tables
+from napari_hcs_qc.qc.export.write_tables import exported_cells as cells_of_export
 from napari_hcs_qc.qc.image_quality import measure_site, quality_table
 from napari_hcs_qc.text_columns import with_texts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -78,7 +81,7 @@ def test_the_same_input_gives_the_same_bytes(scored: ExportPlate, tmp_path: Path
     def hashes(folder: Path) -> dict[str, str]:
         return {
             path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in export_tables([scored], folder, provenance={"time": "t"})
+            for path in export_tables([scored], folder, provenance=lambda: {"time": "t"})
             if path.suffix != ".h5ad"
         }
 
@@ -88,10 +91,10 @@ def test_the_same_input_gives_the_same_bytes(scored: ExportPlate, tmp_path: Path
 def test_anndata_holds_the_embeddings_row_by_row(
     scored: ExportPlate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(write_tables, "_VALUES", 7 * 6)  # blocks of 7 rows
+    monkeypatch.setattr(write_anndata, "_VALUES", 7 * 6)  # blocks of 7 rows
     monkeypatch.setattr(write_tables, "_ROWS", 50)
     other = replace(scored, name="Q2")
-    export_tables([scored, other], tmp_path, provenance={"model": "m1", "seed": None})
+    export_tables([scored, other], tmp_path, provenance=lambda: {"model": "m1", "seed": None})
     data = anndata.read_h5ad(tmp_path / "cells.h5ad")
     assert scored.embeddings is not None
     assert data.X.dtype == np.float32
@@ -123,7 +126,7 @@ def test_embeddings_are_never_in_memory_as_a_whole(
         def __array__(self, *_args: Any, **_kwargs: Any) -> None:
             raise AssertionError("all rows were asked for")
 
-    monkeypatch.setattr(write_tables, "_VALUES", 60)
+    monkeypatch.setattr(write_anndata, "_VALUES", 60)
     watched = Watched(np.asarray(scored.embeddings))
     export_tables([replace(scored, embeddings=watched)], tmp_path)  # type: ignore[arg-type]
     assert watched.most == 10
@@ -148,7 +151,7 @@ def test_image_quality_is_exported_when_measured(
 
 def test_provenance_says_how_the_tables_were_made(scored: ExportPlate, tmp_path: Path) -> None:
     options = ExportOptions(keep_kinds=("dead",), exclude_unreviewed=True)
-    export_tables([scored], tmp_path, options=options, provenance={"model": "m1"})
+    export_tables([scored], tmp_path, options=options, provenance=lambda: {"model": "m1"})
     assert read_json(tmp_path / "provenance.json") == {
         "model": "m1",
         "export": {
@@ -210,3 +213,70 @@ def test_it_can_be_stopped_and_tells_its_progress(scored: ExportPlate, tmp_path:
     assert told[-1][0] == told[-1][1] == len(told) - 1
     with pytest.raises(Cancelled):
         export_tables([scored], tmp_path / "b", job=Job(should_stop=lambda: True))
+
+
+def test_each_plate_is_let_go_before_the_next_is_made(scored: ExportPlate, tmp_path: Path) -> None:
+    alive: list[weakref.ref[pd.DataFrame]] = []
+    outline = Outline.of([scored, scored, scored])
+
+    def made() -> Iterator[ExportPlate]:
+        for name in ("one", "two", "three"):
+            assert [table() for table in alive] == [None] * len(alive)
+            yield fresh(name)
+
+    def fresh(name: str) -> ExportPlate:
+        tables = (scored.cells.copy(), scored.predictions.copy())
+        alive.extend(weakref.ref(table) for table in tables)
+        return replace(scored, name=name, cells=tables[0], predictions=tables[1])
+
+    export_tables(made(), tmp_path / "a", outline=outline)
+    assert len(alive) == 6
+    plates = [replace(scored, name=name) for name in ("one", "two", "three")]
+    export_tables(plates, tmp_path / "b")
+    for path in (tmp_path / "a").iterdir():
+        if path.suffix != ".h5ad":
+            assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+    data = [anndata.read_h5ad(tmp_path / name / "cells.h5ad") for name in ("a", "b")]
+    pd.testing.assert_frame_equal(data[0].obs, data[1].obs)
+    np.testing.assert_array_equal(data[0].X, data[1].X)
+
+
+@pytest.mark.parametrize(
+    "error", [HcsQcError("not predicted"), OSError(errno.EIO, "bad disk"), Cancelled()]
+)
+def test_what_goes_wrong_with_the_last_plate_changes_no_file(
+    scored: ExportPlate, tmp_path: Path, error: Exception
+) -> None:
+    def made() -> Iterator[ExportPlate]:
+        yield replace(scored, name="another")
+        raise error
+
+    export_tables([scored], tmp_path / "old")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "old").iterdir()}
+    for folder in ("old", "new"):
+        with pytest.raises(type(error)) as raised:
+            export_tables(made(), tmp_path / folder, outline=Outline.of([scored, scored]))
+        assert raised.value is error  # not as if a file could not be written
+    assert {path.name: path.read_bytes() for path in (tmp_path / "old").iterdir()} == before
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_plate_that_has_changed_since_it_was_looked_at_is_refused(
+    scored: ExportPlate, tmp_path: Path
+) -> None:
+    numbered = replace(scored, cells=scored.cells.assign(object_number=7))
+    outline = Outline.of([scored, scored])
+    with pytest.raises(HcsQcError, match=r"Q has changed.* has object numbers now"):
+        export_tables([scored, replace(numbered, name="Q")], tmp_path, outline=outline)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_cells_of_all_plates_are_read_as_they_were_made(
+    scored: ExportPlate, tmp_path: Path
+) -> None:
+    numbers = pd.array([7, *[None] * (len(scored.cells) - 1)], dtype="Int64")
+    for plate in (scored, replace(scored, cells=scored.cells.assign(object_number=numbers))):
+        plates = [plate, replace(plate, name="Q")]
+        export_tables(plates, tmp_path)
+        expected = pd.concat([cell_table(p, ExportOptions()) for p in plates], ignore_index=True)
+        pd.testing.assert_frame_equal(cells_of_export(tmp_path), expected)
