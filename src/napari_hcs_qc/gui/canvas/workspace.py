@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,7 @@ class Workspace:
             return  # closed already
         self.session.close()
         self.session.deleteLater()
+        gc.unfreeze()  # all may be collected again, see _pass_over
 
 
 _WORKSPACES: dict[int, Workspace] = {}
@@ -57,23 +59,40 @@ def workspace_of(viewer: ViewerModel) -> Workspace:
     # session is being deleted, and would delete it a second time.
     session = Session()
     tasks = Tasks(session)
+    training = TrainingTasks(session, tasks)
     workspace = Workspace(
         viewer=viewer,
         session=session,
         tasks=tasks,
-        training=TrainingTasks(session, tasks),
+        training=training,
         view=SiteView(viewer, session),
     )
     _WORKSPACES[id(viewer)] = workspace
     if main_window is not None:
         _Closing(workspace, main_window)
         _slow_signs(main_window)
+        _pass_over(training)
     return workspace
 
 
 def has_workspace(viewer: ViewerModel) -> bool:
     """Whether a viewer has a workspace."""
     return id(getattr(viewer, "__wrapped__", viewer)) in _WORKSPACES
+
+
+def _pass_over(training: TrainingTasks) -> None:
+    """Let the search for garbage pass over what is there by now, until the window is closed.
+
+    napari, PyTorch and the rest are a million objects; each search through them all would stop the
+    window for most of a second, now and then in the middle of a person's work.
+    """
+    gc.freeze()
+
+    def with_models() -> None:  # by now what fits models has been imported, too
+        training.model_changed.disconnect(with_models)
+        gc.freeze()
+
+    training.model_changed.connect(with_models)
 
 
 def _slow_signs(window: Any) -> None:
