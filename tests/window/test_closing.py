@@ -117,6 +117,22 @@ def test_a_window_closed_in_mid_job(
     assert list((assay_path / "presence").glob("*.json")) == []
 
 
+def test_what_was_there_is_passed_over_in_the_search_for_garbage_until_the_window_closes(
+    make_napari_viewer: Callable[..., Viewer],
+) -> None:
+    viewer = make_napari_viewer()
+    workspace = workspace_of(viewer)
+    at_first = gc.get_freeze_count()
+    assert at_first > 100_000  # napari alone
+    workspace.training.model_changed.emit()
+    with_models = gc.get_freeze_count()
+    assert with_models > at_first
+    workspace.training.model_changed.emit()
+    assert gc.get_freeze_count() <= with_models  # once; what people do later is searched
+    viewer.close()
+    assert gc.get_freeze_count() == 0
+
+
 def test_two_windows_on_one_assay_and_the_first_is_closed(
     make_napari_viewer: Callable[..., Viewer], qtbot: QtBot, assay_path: Path
 ) -> None:
