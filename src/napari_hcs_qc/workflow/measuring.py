@@ -73,12 +73,11 @@ def add_learning_curve(
 ) -> Model:
     """Measure how a model's figures grow with the annotations, and keep that with its figures.
 
-    A model without figures has no curve, and neither has a fine-tuned one, where it would take as
-    long as dozens of trainings: these are given as they are.
+    A model that has none, see `ModelManifest.has_curve`, is given as it is.
     """
     model = chosen_model(assay, model_id)
     figures = model.manifest.cross_validation
-    if figures is None or not figures.figures or model.manifest.fine_tuning is not None:
+    if figures is None or not model.manifest.has_curve:
         return model
     options = _as_trained(model, options)
     annotated = _annotated_again(assay, model, states, options, job)

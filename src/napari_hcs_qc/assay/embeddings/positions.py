@@ -119,8 +119,7 @@ def embed_positions(
     rows = np.full((len(positions), n_features), np.nan, dtype=np.float32)
     if not len(positions):
         return rows, ()
-    path = folder / POSITIONS / f"{_address(plate, plate_cells, recipe, encoder)}.bin"
-    store = PositionStore(path, n_features)
+    store = _store(plate, plate_cells, recipe, encoder, folder, n_features)
     keys = position_keys(positions)
     known = store.read()
     first: dict[bytes, int] = {}
@@ -158,8 +157,7 @@ def stored_positions(
 ) -> NDArray[np.float32] | None:
     """Give what `embed_positions` gives, where every position is kept already; else None."""
     n_features = recipe.n_views(len(plate.channels)) * encoder.n_features
-    path = folder / POSITIONS / f"{_address(plate, plate_cells, recipe, encoder)}.bin"
-    known = PositionStore(path, n_features).read()
+    known = _store(plate, plate_cells, recipe, encoder, folder, n_features).read()
     rows = [known.get(key.tobytes()) for key in position_keys(positions)]
     kept = [row for row in rows if row is not None]
     return np.stack(kept) if kept and len(kept) == len(rows) else None
@@ -175,10 +173,15 @@ def position_keys(positions: pd.DataFrame) -> NDArray[Any]:
     return keys
 
 
-def _address(
-    plate: Plate, plate_cells: PlateCells, recipe: CropRecipe, encoder: Fingerprinted
-) -> str:
-    return fingerprint(
+def _store(
+    plate: Plate,
+    plate_cells: PlateCells,
+    recipe: CropRecipe,
+    encoder: Fingerprinted,
+    folder: Path,
+    n_features: int,
+) -> PositionStore:
+    name = fingerprint(
         {
             "format": _FORMAT,
             "plate": plate.fingerprint,
@@ -188,6 +191,7 @@ def _address(
             "projection": plate_cells.projection,
         }
     )
+    return PositionStore(folder / POSITIONS / f"{name}.bin", n_features)
 
 
 def _encode(

@@ -164,6 +164,12 @@ class ModelManifest(Document):
         return renamed
 
     @property
+    def has_curve(self) -> bool:
+        """Whether its figures have a learning curve; fine-tuned, it would be dozens of fits."""
+        figures = self.cross_validation
+        return figures is not None and bool(figures.figures) and self.fine_tuning is None
+
+    @property
     def is_before_annotations(self) -> bool:
         """Whether it judges by its prior alone."""
         return not self.n_annotated

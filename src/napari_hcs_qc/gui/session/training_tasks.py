@@ -137,8 +137,7 @@ class TrainingTasks(TaskGroup):
 
     def _measure_curve(self, frozen: desk_steps.Frozen, model: Model) -> None:
         """Measure the learning curve, which takes longer than the figures that it follows."""
-        figures = model.manifest.cross_validation
-        if figures is None or not figures.figures or model.manifest.fine_tuning is not None:
+        if not model.manifest.has_curve:
             return
         job = self._session.start(
             f"Learning curve of model {model.id}",
