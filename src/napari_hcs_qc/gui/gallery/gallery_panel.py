@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from qtpy.QtCore import QEvent, QSignalBlocker, Signal
+from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QPushButton, QWidget
 
 from napari_hcs_qc.assay.scoring.saved_prediction import COLUMN
@@ -35,6 +36,7 @@ from napari_hcs_qc.gui.keys.key_names import GALLERY, NEXT, key_name
 from napari_hcs_qc.gui.keys.own_keys import meaning, shown
 from napari_hcs_qc.gui.session.selection import CellId
 from napari_hcs_qc.gui.widgets.controls import combo_box, lay_out, name_parts, row, tool_button
+from napari_hcs_qc.gui.widgets.events import as_event
 from napari_hcs_qc.gui.widgets.following import follow
 from napari_hcs_qc.gui.widgets.whole_window import WholeWindow
 from napari_hcs_qc.plates.plate import SiteKey
@@ -397,6 +399,7 @@ class GalleryPanel(QWidget):
         kind = event.type()
         if kind not in (QEvent.Type.KeyPress, QEvent.Type.ShortcutOverride):
             return bool(super().eventFilter(watched, event))
+        event = as_event(event, QKeyEvent)
         name = meaning(key_name(event))
         if self._keys.action(name) is None:
             return bool(super().eventFilter(watched, event))

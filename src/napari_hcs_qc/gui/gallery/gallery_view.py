@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QEvent, QPoint, QRect, Qt, QTimer, Signal
+from qtpy.QtGui import QHelpEvent, QKeyEvent
 from qtpy.QtWidgets import QApplication, QToolTip
 
 from napari_hcs_qc.gui.gallery.gallery_sheet import TileSheet
 from napari_hcs_qc.gui.gallery.gallery_tiles import ANNOTATED
+from napari_hcs_qc.gui.widgets.events import as_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -208,7 +210,7 @@ class GalleryView(TileSheet):
 
     def event(self, event: Any) -> bool:
         """Keep shortcuts of the window from taking the keys that are used here."""
-        if event.type() == QEvent.Type.ShortcutOverride and self._uses(event):
+        if event.type() == QEvent.Type.ShortcutOverride and self._uses(as_event(event, QKeyEvent)):
             event.accept()
             return True
         return bool(super().event(event))
@@ -305,6 +307,7 @@ class GalleryView(TileSheet):
     def viewportEvent(self, event: Any) -> bool:
         """Describe the cell on which the mouse rests."""
         if event.type() == QEvent.Type.ToolTip:
+            event = as_event(event, QHelpEvent)
             point = self._on_sheet(event.pos())
             place = self.grid().at(point.x(), point.y())
             if place is not None:

@@ -12,6 +12,7 @@ from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.gui.keys import key_names as keys
 from napari_hcs_qc.gui.keys.key_names import key_name, keys_of
 from napari_hcs_qc.gui.keys.own_keys import meaning, read_keys, save_keys, shown, status_text
+from napari_hcs_qc.gui.widgets.events import as_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -155,9 +156,9 @@ class _CanvasKeys(QObject):
     def eventFilter(self, _watched: Any, event: Any) -> bool:
         """Take the keys that are ours."""
         kind = event.type()
-        # PyQt may give an event in the wrapper of one that was at its address before.
-        if not isinstance(event, QKeyEvent) or kind == QEvent.Type.KeyRelease:
+        if kind not in (QEvent.Type.KeyPress, QEvent.Type.ShortcutOverride):
             return False
+        event = as_event(event, QKeyEvent)
         name = meaning(key_name(event))
         if self._actions.action(name) is None:
             return False
@@ -191,8 +192,9 @@ class _LayerListKeys(QObject):
 
     def eventFilter(self, _watched: Any, event: Any) -> bool:
         """Take the keys by which a layer of ours would be deleted, or another one chosen."""
-        if event.type() != QEvent.Type.KeyPress or not isinstance(event, QKeyEvent):
+        if event.type() != QEvent.Type.KeyPress:
             return False
+        event = as_event(event, QKeyEvent)
         name = key_name(event)
         if event.key() in (Qt.Key.Key_Backspace, Qt.Key.Key_Delete):
             ours = self._actions.selected_of_ours()

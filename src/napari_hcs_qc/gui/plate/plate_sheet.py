@@ -8,12 +8,13 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt
-from qtpy.QtGui import QFont, QFontMetricsF, QPainter, QPen, QPixmap
+from qtpy.QtGui import QFont, QFontMetricsF, QHelpEvent, QPainter, QPen, QPixmap
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from napari_hcs_qc.gui.plate.plate_grid import LEAST_SIDE, PlateGrid, fitting_grid, header_texts
 from napari_hcs_qc.gui.plate.plate_picture import PlateLook, centred, draw_plate, header_fields
 from napari_hcs_qc.gui.plate.well_marks import Stamps
+from napari_hcs_qc.gui.widgets.events import as_event
 from napari_hcs_qc.gui.widgets.palette import cornered_pen, faint, ink, paper
 from napari_hcs_qc.plates.wells import parse_well
 
@@ -204,6 +205,7 @@ class PlateSheet(QWidget):
     def event(self, event: Any) -> bool:
         """Describe the well under the mouse."""
         if event.type() == QEvent.Type.ToolTip and self._look is not None:
+            event = as_event(event, QHelpEvent)
             well = self.grid().well_at(QPointF(event.pos()))
             if well is not None:
                 name, *lines = self.describe(well).split("\n")

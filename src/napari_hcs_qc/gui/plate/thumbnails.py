@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
-from qtpy.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPixmap
+from qtpy.QtGui import QColor, QFont, QFontMetricsF, QHelpEvent, QPainter, QPixmap
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.gui.plate.well_marks import draw_flag, draw_unreadable, draw_verdict
 from napari_hcs_qc.gui.widgets.controls import to_image
+from napari_hcs_qc.gui.widgets.events import as_event
 from napari_hcs_qc.gui.widgets.palette import cornered_pen, faint, ink, paper
 
 if TYPE_CHECKING:
@@ -292,6 +293,7 @@ class SiteStrip(QWidget):
     def event(self, event: Any) -> bool:
         """Describe the site under the mouse."""
         if event.type() == QEvent.Type.ToolTip:
+            event = as_event(event, QHelpEvent)
             site = self._site_at(QPointF(event.pos()))
             if site is not None:
                 text = "<br>".join(map(escape, self.describe(site).split("\n")))

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt
-from qtpy.QtGui import QColor, QFontMetricsF, QPainter, QPen
+from qtpy.QtGui import QColor, QFontMetricsF, QHelpEvent, QPainter, QPen
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
+from napari_hcs_qc.gui.widgets.events import as_event
 from napari_hcs_qc.gui.widgets.palette import faint, ink
 
 if TYPE_CHECKING:
@@ -139,6 +140,7 @@ class Chart(QWidget):
     def event(self, event: Any) -> bool:
         """Show the values under the mouse in place of the tooltip."""
         if event.type() == QEvent.Type.ToolTip and self.has_data():
+            event = as_event(event, QHelpEvent)
             text = self.describe_at(QPointF(event.pos()))
             if text:
                 QToolTip.showText(event.globalPos(), text, self)

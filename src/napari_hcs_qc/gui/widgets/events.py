@@ -1,0 +1,23 @@
+"""Events of Qt as what they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import qtpy
+
+if TYPE_CHECKING:
+    from qtpy.QtCore import QEvent
+
+
+def as_event(event: Any, kind: type[QEvent]) -> Any:
+    """Give an event, known by its `type()`, with the methods of its class.
+
+    PyQt hands it to event filters in the wrapper of an event that was at its address before while
+    anybody keeps that one, as napari's canvas keeps clicks: a key then is no `QKeyEvent`.
+    """
+    if isinstance(event, kind) or not (qtpy.PYQT6 or qtpy.PYQT5):
+        return event
+    from qtpy import sip
+
+    return sip.wrapinstance(sip.unwrapinstance(event), kind)
