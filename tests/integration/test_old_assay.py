@@ -24,7 +24,7 @@ from napari_hcs_qc.cli import main
 from napari_hcs_qc.cli.outcome_text import figures
 from napari_hcs_qc.plates.plate import Plate
 from napari_hcs_qc.workflow import export, model_history
-from napari_hcs_qc.workflow.status import plate_status
+from napari_hcs_qc.workflow.status import assay_status
 from napari_hcs_qc.workflow.training import train
 
 FINGERPRINT = "ef7c128c47e9b938"
@@ -55,7 +55,7 @@ def test_it_opens_and_nothing_of_it_is_rewritten(
     before = files_of(path)
     assay = AssayFolder.open(path)
     assert assay.plate("OLD").source == path.parent / "OLD"  # not where it was made
-    status = plate_status(assay, "OLD")
+    (status,) = assay_status(assay).plates
     assert (status.n_wells, status.n_sites, status.n_cells) == (4, 4, 75)
     assert status.predicted_with == "0002"
     assert status.novelty is not None and status.novelty.n_novel == 3

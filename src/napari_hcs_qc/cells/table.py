@@ -153,9 +153,9 @@ def read_cells(path: Path, *, sha256: str = "") -> pd.DataFrame:
             f"{path} is not a table of cells: it lacks {', '.join(missing)}. Find the cells again."
         )
     # Column by column, so that a plate of millions is not there several times meanwhile.
-    cells = pd.DataFrame(index=pd.RangeIndex(table.num_rows))
-    for name in CELL_COLUMNS:
-        cells[name] = _typed(table.column(name), name)
+    cells = pd.DataFrame(
+        {name: _typed(table.column(name), name) for name in CELL_COLUMNS}, copy=False
+    )
     if not np.isfinite(cells[["y_px", "x_px"]].to_numpy()).all():
         raise DamagedError(
             f"{path} is damaged: positions of cells are not finite numbers. Find the cells again."
@@ -169,5 +169,5 @@ def _typed(column: pa.ChunkedArray, name: str) -> pd.Series[Any]:
         values = column.cast(arrow).to_pandas(types_mapper={arrow: pd.Int64Dtype()}.get)
     else:
         values = column.to_pandas()
-    typed: pd.Series[Any] = values.astype(dtype)
+    typed: pd.Series[Any] = values if values.dtype == dtype else values.astype(dtype)
     return typed

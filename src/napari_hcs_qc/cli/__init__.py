@@ -23,20 +23,24 @@ _INTERRUPTED = 130  # as shells report a process that Ctrl+C ended
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    """Run one command: that of the process, unless `arguments` are given."""
     encode_anything()
-    # Both are time before the first line of an answer: none of pydantic's plugins is used, and a
-    # process that ends need not look through all its objects first.
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    atexit.register(gc.freeze)
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # none is used
+    is_process = arguments is None
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if is_process:
+        gc.disable()  # there is no garbage among what is imported
+        atexit.register(gc.freeze)  # nor need a process that ends look through all its objects
     try:
         options = make_parser(*arguments[:1]).parse_args(_joined_pattern(arguments))
         with (
             step_log(arguments, verbose=options.verbose, file=options.log_file),
             _bars(options) as bars,
         ):
-            outcome = load_command(options.command).run(options, bars)
+            command = load_command(options.command)
+            if is_process and not command.is_brief:
+                gc.enable()
+            outcome = command.run(options, bars)
     except WrongArgumentsError as error:
         print_failure(arguments, error.text, int(str(error.code)))
         raise

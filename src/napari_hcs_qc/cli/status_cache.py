@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import JsonValue
 
-from napari_hcs_qc._version import __version__
 from napari_hcs_qc.documents import Document
 from napari_hcs_qc.errors import WriteError
 from napari_hcs_qc.files import stamp_of
@@ -76,8 +75,10 @@ class _Seen(NamedTuple):
 
 def _looked_at(assay: Path, places: Iterable[str]) -> _Seen:
     """Look at all files of an assay and its plates; `OSError` where one cannot be seen."""
-    # What is printed names the assay as it was given.
-    digest = hashlib.sha256(f"{__version__}\0{assay}\0{os.path.realpath(assay)}".encode())
+    # What is printed names the assay as it was given. Another version of ours is another file here;
+    # to read its number would take longer than all the rest.
+    ours = stamp_of(os.stat(__file__))
+    digest = hashlib.sha256(f"{ours}\0{assay}\0{os.path.realpath(assay)}".encode())
     newest = 0
     for place in (os.path.join(assay, ""), *places):
         for path, status, is_folder in _below(place):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_hcs_qc.assay.scoring.plate_scores import score
+from napari_hcs_qc.assay.scoring.plate_scores import Scoring
 from napari_hcs_qc.assay.store.plate_cells import has_cells, load_cells
 from napari_hcs_qc.assay.store.plate_state import changed_images, joined_state, open_assay_plate
 from napari_hcs_qc.assay.store.platemap_match import assay_platemap
@@ -17,7 +18,7 @@ from napari_hcs_qc.errors import DamagedError, HcsQcError
 from napari_hcs_qc.plates.remote import is_remote
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import pandas as pd
 
@@ -82,10 +83,11 @@ def assay_status(assay: AssayFolder) -> AssayStatus:
     consensus = journal.consensus(annotations)
     folders = model_folders(assay.models_folder)
     manifests = [read_manifest(folder) for folder in folders]
+    scoring = cache(partial(Scoring.of, assay))  # what is wrong with it is told of each plate
     return AssayStatus(
         path=assay.path,
         created=assay.created,
-        plates=tuple(plate_status(assay, entry.name, annotations) for entry in assay.plates),
+        plates=tuple(_plate_status(assay, entry, annotations, scoring) for entry in assay.plates),
         annotations={str(name): n for name, n in consensus["class"].value_counts().items()},
         n_conflicts=int(consensus["is_conflict"].sum()),
         label_issues=label_issues(manifests[-1], annotations) if manifests else (),
@@ -105,14 +107,16 @@ def assay_status(assay: AssayFolder) -> AssayStatus:
     )
 
 
-def plate_status(
-    assay: AssayFolder, name: str, annotations: pd.DataFrame | None = None
+def _plate_status(
+    assay: AssayFolder,
+    entry: PlateEntry,
+    annotations: pd.DataFrame,
+    scoring: Callable[[], Scoring],
 ) -> PlateStatus:
     """Tell where a plate stands; what is wrong with it is told, not raised."""
-    entry = assay.plate(name)
     source = str(entry.source)
     try:
-        plate = open_assay_plate(assay, name)
+        plate = open_assay_plate(assay, entry.name)
         platemap = assay_platemap(assay, plate)
     except HcsQcError as error:
         return PlateStatus(name=entry.name, source=source, problems=(str(error),))
@@ -126,20 +130,15 @@ def plate_status(
         places=_places(plate, entry),
     )
     try:
-        if not has_cells(assay.plate_folder(name), plate):
+        if not has_cells(assay.plate_folder(entry.name), plate):
             changed = changed_images(assay, plate)
             return replace(opened, problems=(*opened.problems, *([changed] if changed else [])))
-        cells = load_cells(assay.plate_folder(name))
+        cells = load_cells(assay.plate_folder(entry.name))
     except HcsQcError as error:
         return replace(opened, damage=(str(error),))
     try:
-        state = joined_state(
-            plate,
-            cells,
-            assay.journal().annotations() if annotations is None else annotations,
-            include_cut=assay.include_cut,
-        )
-        [scored] = score(assay, [name], states={entry.name: state})
+        state = joined_state(plate, cells, annotations, include_cut=assay.include_cut)
+        scored = scoring().plate(entry.name, state)
     except HcsQcError as error:  # not predicted yet
         damage = (str(error),) if isinstance(error, DamagedError) else ()
         unreadable = tuple(f"{site}: {reason}" for site, reason in cells.unreadable.items())

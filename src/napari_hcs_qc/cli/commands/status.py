@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
@@ -22,14 +21,6 @@ _LABEL_ISSUES = 5  # listed in lines; the data hold them all
 
 
 def _run(options: argparse.Namespace, _bars: Bars) -> Outcome:
-    gc.disable()  # a tenth of the time would be spent in looking for garbage among what is imported
-    try:
-        return _status(options)
-    finally:
-        gc.enable()
-
-
-def _status(options: argparse.Namespace) -> Outcome:
     from napari_hcs_qc.cli.status_cache import keep_status, kept_status
 
     kept = kept_status(options.assay)
@@ -127,5 +118,9 @@ def _how(model: ModelStatus) -> str:
 
 
 STATUS = Command(
-    "status", "Show plates, annotations, models, and what could not be read.", add_assay, _run
+    "status",
+    "Show plates, annotations, models, and what could not be read.",
+    add_assay,
+    _run,
+    is_brief=True,
 )

@@ -123,8 +123,7 @@ def assemble_plate(parts: Parts) -> Plate:
         (wells_of[well], site, index[channel], max(z, 0), times[time], path, part)
         for path, well, site, channel, z, time, part in files
     )
-    planes = pd.DataFrame(rows, columns=list(PLANE_COLUMNS))
-    _note_missing_channels(planes, tuple(channels), problems)
+    _note_missing_channels(rows, channels, problems)
     wells = [parse_well(name) for name in sorted(set(wells_of.values()))]
     stated = _standard(parts.shape)
     if stated is None and parts.least_shape is not None:
@@ -137,7 +136,7 @@ def assemble_plate(parts: Parts) -> Plate:
         format=parts.format,
         shape=stated or plate_shape(wells),
         channels=tuple(channels),
-        planes=planes,
+        planes=pd.DataFrame(rows, columns=list(PLANE_COLUMNS)),
         pixel_size_um=size,
         problems=(*time_points_problem(tuple(times)), *problems),
         plain_channels=tuple(_unique(plain)),
@@ -399,16 +398,17 @@ def _unique(channels: Iterable[Channel]) -> list[Channel]:
 
 
 def _note_missing_channels(
-    planes: pd.DataFrame, channels: tuple[Channel, ...], problems: list[Problem]
+    rows: Iterable[tuple[str, int, int, int, int, str, int]], channels: Iterable[Channel], problems: list[Problem]
 ) -> None:
     """Record, once a channel, the sites that lack it."""
-    pairs = planes[["well", "site"]].drop_duplicates()
-    places = set(pairs.itertuples(index=False, name=None))
+    sites_of: dict[int, set[tuple[str, int]]] = defaultdict(set)
+    for well, site, index, *_ in rows:
+        sites_of[index].add((well, site))
+    places = set().union(*sites_of.values())
     for index, channel in enumerate(channels):
-        own = planes.loc[planes["channel"] == index, ["well", "site"]].drop_duplicates()
-        if len(own) == len(places):
+        missing = sorted(places - sites_of[index])
+        if not missing:
             continue
-        missing = sorted(places - set(own.itertuples(index=False, name=None)))
         shown = a_few(SiteKey(*place) for place in missing)
         what = f"has no file at {len(missing)} of {len(places)} sites: {shown}."
         problems.append(Problem(f"channel {channel.name}", what))
