@@ -398,7 +398,9 @@ def _unique(channels: Iterable[Channel]) -> list[Channel]:
 
 
 def _note_missing_channels(
-    rows: Iterable[tuple[str, int, int, int, int, str, int]], channels: Iterable[Channel], problems: list[Problem]
+    rows: Iterable[tuple[str, int, int, int, int, str, int]],
+    channels: Iterable[Channel],
+    problems: list[Problem],
 ) -> None:
     """Record, once a channel, the sites that lack it."""
     sites_of: dict[int, set[tuple[str, int]]] = defaultdict(set)
