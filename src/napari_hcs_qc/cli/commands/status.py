@@ -27,9 +27,11 @@ def _run(options: argparse.Namespace, _bars: Bars) -> Outcome:
     if kept is not None:
         return Outcome(list(kept.lines), dict(kept.data))
     started = time.time()
-    from napari_hcs_qc.api.assay import Assay
+    # Not by way of the public API, which imports every step.
+    from napari_hcs_qc.assay.store.assay_folder import AssayFolder
+    from napari_hcs_qc.workflow.status import assay_status
 
-    status = Assay.open(options.assay).status()
+    status = assay_status(AssayFolder.open(options.assay))
     outcome = _outcome(status)
     places = _places(status)
     if places is not None:
