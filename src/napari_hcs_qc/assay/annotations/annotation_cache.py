@@ -68,6 +68,7 @@ class AnnotationCache:
         self._mark = self._file_mark()
         self._n_actions = journal.n_actions()
         self._take(journal.annotations())
+        self._verdicts: tuple[object, pd.DataFrame] | None = None  # with what they were read at
 
     @property
     def table(self) -> pd.DataFrame:
@@ -75,6 +76,14 @@ class AnnotationCache:
         if self._table is None:
             self._table = _frame(self._rows.values())
         return self._table
+
+    @property
+    def verdicts(self) -> pd.DataFrame:
+        """As `Journal.verdicts`, read again when anything was recorded; not to be changed."""
+        state = self._file_mark(), self.journal.n_actions()
+        if self._verdicts is None or self._verdicts[0] != state:
+            self._verdicts = state, self.journal.verdicts()
+        return self._verdicts[1]
 
     def at_site(self, where: PlateSite) -> pd.DataFrame:
         """Rows of `table` that are about one site."""

@@ -188,8 +188,8 @@ class Journal:
         frame = frame.drop_duplicates(["plate", "well", "site"], keep="last")
         frame = frame[frame["verdict"].notna()].reset_index(drop=True)
         seen = [seen_from_text(text) for text in none_if_missing(frame["seen"])]
-        texts = {"verdict": frame["verdict"], "note": frame["note"], "seen": seen}
-        return with_texts(frame.assign(at=_times(frame["at"])), texts)
+        frame = frame.assign(at=_times(frame["at"]), seen=pd.Series(seen, dtype=object))
+        return with_texts(frame, frame[["verdict", "note", "seen"]])
 
     def n_actions(self) -> int:
         """Count the actions recorded so far, undone ones too; each new one adds one."""

@@ -30,6 +30,19 @@ _WORDS = {
 }
 
 
+_COLUMNS = (
+    "well",
+    "severity",
+    "flag_codes",
+    "flag_reason",
+    "n_cells",
+    "n_cut",
+    "share_abnormal",
+    "worst_site",
+    "is_flagged_by_sites",
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class SiteVerdict:
     """A person's word on one site of a well; see `QueueEntry` for the columns."""
@@ -55,14 +68,10 @@ class QueueEntry:
     n_cut: int = 0  # those of them that count in no share, since the image border cuts them
     share_abnormal: float  # share of its judged cells that are abnormal; NaN without any
     worst_site: int  # the site to look at first
-    # The word on the whole well: ``keep``, ``exclude``, ``look again`` or None
-    verdict: str | None = None
-    # The word on the whole well: ``keep``, ``exclude``, ``look again`` or None
-    reviewer: str | None = None
-    # The word on the whole well: ``keep``, ``exclude``, ``look again`` or None
-    note: str | None = None
-    # The word on the whole well: ``keep``, ``exclude``, ``look again`` or None
-    at: pd.Timestamp | None = None
+    verdict: str | None = None  # on the whole well: ``keep``, ``exclude``, ``look again`` or None
+    reviewer: str | None = None  # who gave it
+    note: str | None = None  # what they noted with it
+    at: pd.Timestamp | None = None  # when
     change: str = ""  # in words, how the flag differs from what was seen at the verdict
     site_verdicts: tuple[SiteVerdict, ...] = ()  # words on single sites, by site
     flagged_sites: tuple[int, ...] = ()  # its sites that are flagged themselves
@@ -173,7 +182,10 @@ def _of_plate(scored: ScoredPlate) -> list[QueueEntry]:
         if codes:
             flagged_sites[well].append(site)
     entries = []
-    for row in wells.to_dict("records"):
+    # Of some 60 columns, as numbers and texts of Python.
+    columns = {name: wells[name].tolist() for name in _COLUMNS}
+    for values in zip(*columns.values(), strict=True):
+        row = dict(zip(columns, values, strict=True))
         well = str(row["well"])
         verdicts = whole.get(well, {})
         on_sites = tuple(

@@ -156,7 +156,7 @@ class SessionModels(QObject):
         cache = self._assay.annotation_cache
         assert cache is not None
         try:
-            verdicts = cache.journal.verdicts()
+            verdicts = cache.verdicts
         except HcsQcError as error:
             self.message.emit("error", str(error))
             return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import qtpy
@@ -18,6 +19,5 @@ def as_event(event: Any, kind: type[QEvent]) -> Any:
     """
     if isinstance(event, kind) or not (qtpy.PYQT6 or qtpy.PYQT5):
         return event
-    from qtpy import sip
-
+    sip: Any = import_module("qtpy.sip")  # its types are wrong
     return sip.wrapinstance(sip.unwrapinstance(event), kind)

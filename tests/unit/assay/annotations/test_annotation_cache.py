@@ -112,3 +112,15 @@ def test_undo_tells_that_there_is_nothing_left(live: AnnotationCache) -> None:
     assert live.undo("anna") is None
     assert live.redo("anna") == {SITE}
     assert live.redo("anna") is None
+
+
+def test_verdicts_are_read_again_when_anybody_gave_one(live: AnnotationCache) -> None:
+    other = Journal.open(live.journal.path)
+    assert not len(live.verdicts)
+    other.verdict("P", "A01", "exclude", reviewer="bert")
+    assert live.verdicts["verdict"].tolist() == ["exclude"]
+    assert live.verdicts is live.verdicts
+    live.journal.verdict("P", "A01", "keep", reviewer="anna")
+    same(live.verdicts, other.verdicts())
+    other.undo("anna")
+    assert live.verdicts["verdict"].tolist() == ["exclude"]
