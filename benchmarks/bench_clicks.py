@@ -21,13 +21,22 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import pandas as pd
-from benchmarks.bench_plate import Found, counted_objects, end_to_end, scores, share, well_folds
+from benchmarks.bench_plate import (
+    Found,
+    counted_objects,
+    end_to_end,
+    offset_of_found,
+    scores,
+    share,
+    well_folds,
+)
 from benchmarks.bench_prior import as_suggested, labelled
 from benchmarks.labelled_plate import SHARED, Embedded, embedded_plate
 from sklearn.metrics import f1_score
 
 from napari_hcs_qc.assay.store.assay_folder import DEFAULT_THRESHOLD
 from napari_hcs_qc.heads.linear.linear_head import LinearHead
+from napari_hcs_qc.heads.prior.plate_prior import STRICTER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,13 +107,16 @@ def drawn_of(cells: AnnotatedCells, train: NDArray[np.bool_], seed: int) -> Draw
 
 
 def calls(
-    cells: AnnotatedCells, fit_on: NDArray[np.int64], rows: NDArray[np.floating], seed: int
+    cells: AnnotatedCells,
+    fit_on: NDArray[np.int64],
+    rows: NDArray[np.floating],
+    offset: NDArray[np.float64],
+    seed: int,
 ) -> NDArray[np.bool_]:
     """Whether each of some cells is called abnormal by a model with some annotations."""
     if len(set(cells.classes[fit_on])) < 2:  # nothing can be fitted: the prior alone calls
-        assert cells.priors is not None
-        return cells.priors.offsets(rows, np.full(len(rows), cells.groups[0])) < 0
-    return scores(cells, fit_on, rows, seed) >= DEFAULT_THRESHOLD
+        return offset + STRICTER < 0
+    return scores(cells, fit_on, rows, offset, seed) >= DEFAULT_THRESHOLD
 
 
 def figures_on_plate(
@@ -112,14 +124,17 @@ def figures_on_plate(
 ) -> dict[Key, dict[str, float]]:
     """Figures end to end of one draw, and of the same models on crops of their held-out wells."""
     cells, rows = plate.annotated, plate.store.embeddings
+    offset = offset_of_found(plate.state, cells, rows)
+    assert offset is not None and cells.offset is not None
     called: dict[Key, NDArray[np.bool_]] = {}
     crops: dict[Key, NDArray[np.bool_]] = {}
     for is_out, judged in well_folds(plate.state, cells, seed, N_FOLDS):
         for key, fit_on in drawn_of(cells, ~is_out, seed).items():
             on_plate = called.setdefault(key, np.zeros(len(rows), dtype=bool))
             on_crops = crops.setdefault(key, np.zeros(len(is_out), dtype=bool))
-            on_plate[judged] = calls(cells, fit_on, rows[judged], seed)
-            on_crops[is_out] = calls(cells, fit_on, cells.embeddings[is_out], seed)
+            on_plate[judged] = calls(cells, fit_on, rows[judged], offset[judged], seed)
+            crops_of, known = cells.embeddings[is_out], cells.offset[is_out]
+            on_crops[is_out] = calls(cells, fit_on, crops_of, known, seed)
     truth = cells.classes == "abnormal"
     return {
         key: end_to_end(called[key], objects)

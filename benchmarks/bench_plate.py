@@ -50,9 +50,22 @@ def unseen_scores(
 ) -> NDArray[np.float64]:
     """P(abnormal) of every found cell, by a model that saw no annotation of its well."""
     p_abnormal = np.full(len(rows), np.nan)
+    offset = offset_of_found(state, annotated, rows)
     for is_out, judged in well_folds(state, annotated, seed, N_FOLDS):
-        p_abnormal[judged] = scores(annotated, np.flatnonzero(~is_out), rows[judged], seed)
+        known = None if offset is None else offset[judged]
+        fit_on = np.flatnonzero(~is_out)
+        p_abnormal[judged] = scores(annotated, fit_on, rows[judged], known, seed)
     return p_abnormal
+
+
+def offset_of_found(
+    state: PlateState, annotated: AnnotatedCells, rows: NDArray[np.floating]
+) -> NDArray[np.float64] | None:
+    """Give what is known of every found cell without annotations, as the product has it."""
+    if annotated.priors is None:
+        return None
+    wells = state.plate_cells.cells["well"]
+    return annotated.priors.offsets(np.asarray(rows), [state.plate.name] * len(rows), wells)
 
 
 def well_folds(
@@ -67,7 +80,11 @@ def well_folds(
 
 
 def scores(
-    annotated: AnnotatedCells, fit_on: NDArray[np.int64], rows: NDArray[np.floating], seed: int
+    annotated: AnnotatedCells,
+    fit_on: NDArray[np.int64],
+    rows: NDArray[np.floating],
+    offset_of_rows: NDArray[np.float64] | None,
+    seed: int,
 ) -> NDArray[np.float32]:
     """P(abnormal) of some cells by the default head, fitted on some of the annotated ones."""
     with_more, offset = product_head(annotated, seed), annotated.offset
@@ -77,16 +94,13 @@ def scores(
         groups=annotated.groups[fit_on],
         offset=None if offset is None else offset[fit_on],
     )
-    rows, priors = np.asarray(rows), annotated.priors
-    # All are of one plate.
-    of_rows = priors and priors.offsets(rows, np.full(len(rows), annotated.groups[0]))
-    return score_embeddings(with_more.head, rows, of_rows)
+    return score_embeddings(with_more.head, np.asarray(rows), offset_of_rows)
 
 
 def product_head(annotated: AnnotatedCells, seed: int) -> WithMoreCells:
     """Make the default head as the product trains it."""
     head = make_head("linear", seed, annotated.plate)
-    return WithMoreCells(head, annotated.found, annotated.groups, annotated.priors)
+    return WithMoreCells(head, annotated.found, annotated.groups)
 
 
 class Found:

@@ -30,7 +30,7 @@ from napari_hcs_qc.assay.views.first_cells import (
 from napari_hcs_qc.assay.views.gallery_order import suggest_next
 from napari_hcs_qc.heads.linear.linear_head import LinearHead
 from napari_hcs_qc.heads.prior.linear_prior import find_prior
-from napari_hcs_qc.heads.prior.plate_prior import PlatePrior
+from napari_hcs_qc.heads.prior.plate_prior import STRICTER, PlatePrior
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,7 +91,7 @@ def p_abnormal(cells: Labelled, known: Rows, judged: Rows, with_prior: bool) -> 
     classes = np.where(cells.is_abnormal, "abnormal", "normal")
     if len(set(classes[known])) < 2:
         if with_prior:
-            return 1 / (1 + np.exp(-cells.scores[judged]))
+            return 1 / (1 + np.exp(STRICTER - cells.scores[judged]))
         return np.full(len(judged), cells.is_abnormal[known].mean() if len(known) else _UNKNOWN)
     head = LinearHead(plate=cells.directions)
     # Of the two classes in the order of the alphabet the offset is that of the second, normal.
@@ -194,6 +194,7 @@ def main(arguments: list[str] | None = None) -> int:
         objects = decided_objects(made.state, Found(made.state))
         rows = np.asarray(made.store.embeddings, dtype=np.float32)
     is_cut = made.state.plate_cells.cells["is_cut"].to_numpy(bool)
+    wells = made.state.plate_cells.cells["well"].to_numpy(str)
     linear = find_prior(made.encoder, made.recipe)
     annotated = made.annotated
     is_abnormal = annotated.classes == "abnormal"
@@ -209,8 +210,10 @@ def main(arguments: list[str] | None = None) -> int:
     print("| | hand-centred: AUC | weighted F1 at its line | recall | inside-normal called |"
           " recall of found | whole cells called |\n|---|---|---|---|---|---|---|")  # fmt: skip
     for name, used in (("the prior", linear), ("residual alone", None)):
-        prior = sampled_prior(rows, is_cut, used)
-        scores, of_plate = prior.score(annotated.embeddings), prior.score(rows)
+        prior = sampled_prior(rows, is_cut, used).with_wells(rows[~is_cut], wells[~is_cut])
+        names = [group.rpartition("/")[2] for group in annotated.groups]
+        scores = prior.score(annotated.embeddings, names) - STRICTER
+        of_plate = prior.score(rows, wells) - STRICTER
         is_called = (inner["row"].to_numpy() >= 0) & (of_plate[inner["row"]] > 0)
         f1 = f1_score(is_abnormal, scores > 0, average="weighted")
         recall = recall_score(is_abnormal, scores > 0)

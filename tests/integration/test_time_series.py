@@ -12,10 +12,12 @@ import tifffile
 
 from napari_hcs_qc.api.assay import Assay
 from napari_hcs_qc.api.functions import convert, run
+from napari_hcs_qc.assay.embeddings import plate_priors
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_state import load_plate, open_assay_plate
 from napari_hcs_qc.cli import main, screen_job
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.heads.prior import plate_prior
 from napari_hcs_qc.plates import open_plate
 from napari_hcs_qc.screen.screen_plan import plan_screen, write_plan
 from napari_hcs_qc.screen.screen_spec import read_screen
@@ -234,3 +236,18 @@ def test_a_screen_judges_every_time(made: Path, result: Any, tmp_path: Path) -> 
     done = {each.plate.name for each in plan_screen(read_screen(spec), tmp_path / "out").plates
             if not each.is_to_do}  # fmt: skip
     assert done == {"P_t02"}
+
+
+def test_what_is_known_before_annotations_is_known_of_each_time(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (plate_prior, plate_priors):
+        monkeypatch.setattr(module, "MIN_CELLS", 40)  # these plates have few
+    labels = made / "labels.csv"
+    trained = run(
+        tmp_path / "assay", made / "P", out=tmp_path / "out", labels=labels, time="all", seeds=1
+    )
+    assert trained.model.manifest.prior is not None
+    for scored in trained.scored:
+        assert scored.prediction.table["p_abnormal"].notna().all()
+        assert not any("annotations alone" in text for text in scored.warnings)

@@ -195,6 +195,34 @@ class TestPlatePrior:
         total = usual(usual(looks) + 0.75 * usual(distance))
         np.testing.assert_allclose(prior.score(more), 1.5 * (total - LINE), atol=1e-8)
 
+    def test_cells_of_a_well_that_looks_like_artefacts_as_a_whole_count_for_more(self) -> None:
+        cells, linear = plate_cells(1200), linear_prior()
+        wells = np.array([f"{'ABC'[i % 3]}{1 + i % 12:02d}" for i in range(len(cells))])
+        prior = PlatePrior.fit(cells, linear)
+        assert prior is not None and not prior.with_wells(cells, wells).lifts
+        towards = linear.coef[:N_FEATURES] / np.linalg.norm(linear.coef[:N_FEATURES])
+        looks = cells.copy()
+        looks[wells == "A01"] += 4 * prior.statistics.scale * towards
+        lifted = prior.with_wells(looks, wells)
+        assert set(lifted.lifts) == {"A01"} and lifted.lifts["A01"] > 0.5
+        plain = prior.score(looks)
+        np.testing.assert_array_equal(lifted.score(looks), plain)
+        change = lifted.score(looks, wells) - plain
+        np.testing.assert_allclose(change[wells == "A01"], 1.5 * lifted.lifts["A01"])
+        assert not change[wells != "A01"].any()
+        # One that is only unlike the others, in a way that no artefact has, is not.
+        away = plate_cells(1, seed=9)[0]
+        away -= (away @ towards) * towards
+        unlike = cells.copy()
+        unlike[wells == "A01"] += 4 * prior.statistics.scale * away / np.linalg.norm(away)
+        assert not prior.with_wells(unlike, wells).lifts
+        # Few wells, few cells, or nothing known of artefacts: nothing to tell it by.
+        few = np.isin(wells, sorted(set(wells))[:9])
+        assert not prior.with_wells(looks[few], wells[few]).lifts
+        assert not prior.with_wells(looks[:40], wells[:40]).lifts
+        alone = PlatePrior.fit(cells)
+        assert alone is not None and not alone.with_wells(looks, wells).lifts
+
     def test_a_prior_of_another_encoder_is_refused(self) -> None:
         with pytest.raises(ValueError, match="is for 60 features, the cells have 59"):
             PlatePrior.fit(plate_cells(300)[:, 1:], linear_prior())

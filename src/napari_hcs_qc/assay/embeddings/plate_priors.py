@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from napari_hcs_qc.assay.embeddings.embed_plate import stored_plate
 from napari_hcs_qc.assay.embeddings.plate_sample import N_CELLS
@@ -32,6 +33,7 @@ _BRIGHTEST_GROUND = 0.25
 
 _SEED = 0  # the same cells for every model of a plate
 _MOST_KNOWN = 8
+_CELLS_OF_WELL = 50  # that tell whether it looks like artefacts as a whole
 _ROWS_AT_ONCE = 65536
 _known: dict[tuple[Path, str], _OfPlate] = {}
 
@@ -56,13 +58,16 @@ class PlatePriors:
         """Name of the prior."""
         return prior_name(self.linear)
 
-    def offsets(self, embeddings: NDArray[np.floating[Any]], groups: NDArray[np.str_]) -> Floats:
-        """Offsets for a head, ``(n_cells,)``, of cells of wells such as ``plate/A01``."""
-        plates = np.array([str(group).rpartition("/")[0] for group in groups], dtype=object)
+    def offsets(
+        self, embeddings: NDArray[np.floating[Any]], plates: Iterable[str], wells: Iterable[str]
+    ) -> Floats:
+        """Offsets for a head, ``(n_cells,)``, of cells of plates and their wells."""
+        of_plates, of_wells = np.array([*plates], dtype=str), np.array([*wells], dtype=str)
         offsets = np.empty(len(embeddings))
-        for plate in set(plates.tolist()):
-            mine = plates == plate
-            offsets[mine] = as_offset(self.by_plate[plate].score(embeddings[mine]))
+        for plate in np.unique(of_plates).tolist():
+            mine = of_plates == plate
+            scores = self.by_plate[plate].score(embeddings[mine], of_wells[mine])
+            offsets[mine] = as_offset(scores)
         return offsets
 
 
@@ -140,14 +145,17 @@ def prior_offsets(
     if known is None or known.prior is None:
         return None
     n_found = len(state.plate_cells.cells)
+    wells = state.cells["well"].to_numpy(str)
     if known.scores is None:
         parts = [np.empty(0)]
         for start in range(0, n_found, _ROWS_AT_ONCE):
             job.check()
             job.report(start, n_found, "comparing cells with their plate")
-            parts.append(known.prior.score(rows[start : min(start + _ROWS_AT_ONCE, n_found)]))
+            part = slice(start, min(start + _ROWS_AT_ONCE, n_found))
+            parts.append(known.prior.score(rows[part], wells[part]))
         known.scores = np.concatenate(parts)
-    return as_offset(np.concatenate([known.scores, known.prior.score(rows[n_found:])]))
+    added = known.prior.score(rows[n_found:], wells[n_found:])
+    return as_offset(np.concatenate([known.scores, added]))
 
 
 def _of_plate(
@@ -169,10 +177,21 @@ def _of_plate(
         columns = _nuclear_columns(state, recipe, encoder)
         is_known = not out_of_range(state)
         prior = PlatePrior.fit(sample, linear, columns=columns) if is_known else None
+        if prior is not None:
+            wells = state.plate_cells.cells["well"].to_numpy(str)
+            some = _some_of_each(wells, whole)
+            prior = prior.with_wells(np.asarray(rows[some], dtype=np.float32), wells[some])
         while len(_known) >= _MOST_KNOWN:
             _known.pop(next(iter(_known)))
         _known[key] = _OfPlate(prior)
     return _known[key]
+
+
+def _some_of_each(wells: NDArray[np.str_], whole: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Choose some cells of each well among the whole ones; their rows in order."""
+    shuffled = np.random.default_rng([_SEED, 1]).permutation(whole)
+    by_well = pd.Series(shuffled).groupby(wells[shuffled])
+    return np.sort(by_well.head(_CELLS_OF_WELL).to_numpy())
 
 
 def _nuclear_columns(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,6 +41,7 @@ class MoreCells:
     embeddings: NDArray[np.float32]  # (n_cells, n_features) float32
     classes: NDArray[np.str_]  # ``normal`` or ``abnormal``
     groups: NDArray[np.str_]  # well of the annotated cell that each comes from, as ``plate/A01``
+    offset: NDArray[np.float64] | None = None  # as that of `AnnotatedCells`
 
     def __add__(self, other: MoreCells | None) -> MoreCells:
         """Pool the cells of two."""
@@ -50,6 +51,9 @@ class MoreCells:
             np.concatenate([self.embeddings, other.embeddings]),
             np.concatenate([self.classes, other.classes]),
             np.concatenate([self.groups, other.groups]),
+            None
+            if self.offset is None or other.offset is None
+            else np.concatenate([self.offset, other.offset]),
         )
 
 
@@ -69,11 +73,7 @@ class AnnotatedCells:
     plate: PlateDirections | None = None
     # What is known of them without annotations; None where that has no part in the model
     priors: PlatePriors | None = None
-
-    @cached_property
-    def offset(self) -> NDArray[np.float64] | None:
-        """Offset of each cell for a head that has the priors, see `PlatePriors.offsets`."""
-        return None if self.priors is None else self.priors.offsets(self.embeddings, self.groups)
+    offset: NDArray[np.float64] | None = None  # of each for a head, see `PlatePriors.offsets`
 
 
 def no_annotated_cells(n_features: int, priors: PlatePriors) -> AnnotatedCells:
@@ -204,15 +204,19 @@ def _embedded(
     priors: PlatePriors | None,
     job: Job,
 ) -> AnnotatedCells:
-    rows, classes, kinds, chosen, groups = [], [], [], [], []
+    rows, classes, kinds, chosen, groups, offsets = [], [], [], [], [], []
     found: list[MoreCells] = []
     for state, table in positions:
-        rows.append(embed_annotated(state, table, recipe, encoder, stores, job=job))
+        embedded = embed_annotated(state, table, recipe, encoder, stores, job=job)
+        rows.append(embedded)
+        if priors is not None:
+            names = [state.plate.name] * len(table)
+            offsets.append(priors.offsets(embedded, names, table["well"]))
         classes.append(table["class"].to_numpy(dtype=str))
         kinds.append(none_if_missing(table["kind"]))
         chosen.append(none_if_missing(table["chosen"]))
         groups.append(state.groups(table["well"]))
-        found.append(_found_cells(state, table, recipe, encoder, stores, job))
+        found.append(_found_cells(state, table, recipe, encoder, stores, priors, job))
     embeddings = np.concatenate(rows)
     usable = np.asarray(np.isfinite(embeddings).all(axis=1))
     if not usable.any():
@@ -230,6 +234,7 @@ def _embedded(
         rows=np.flatnonzero(usable),
         plate=sampled_directions([state for state, _ in positions], recipe, encoder, stores),
         priors=priors,
+        offset=np.concatenate(offsets)[usable] if offsets else None,
     )
 
 
@@ -239,13 +244,17 @@ def _found_cells(
     recipe: CropRecipe,
     encoder: Encoder,
     stores: Path,
+    priors: PlatePriors | None,
     job: Job,
 ) -> MoreCells:
     cells = found_cells_at(state, positions, stores, job)
     embeddings = embed_annotated(state, cells, recipe, encoder, stores, job=job)
-    usable = np.isfinite(embeddings).all(axis=1)
+    usable = np.flatnonzero(np.isfinite(embeddings).all(axis=1))
+    embeddings, cells = embeddings[usable], cells.iloc[usable]
+    names = [state.plate.name] * len(cells)
     return MoreCells(
-        embeddings[usable],
-        cells["class"].to_numpy(dtype=str)[usable],
-        state.groups(cells["well"])[usable],
+        embeddings,
+        cells["class"].to_numpy(dtype=str),
+        state.groups(cells["well"]),
+        None if priors is None else priors.offsets(embeddings, names, cells["well"]),
     )

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from napari_hcs_qc.assay.embeddings.plate_priors import PlatePriors
     from napari_hcs_qc.assay.embeddings.training_set import AnnotatedCells, MoreCells
     from napari_hcs_qc.assay.store.plate_state import PlateState
     from napari_hcs_qc.cells.recipe import CropRecipe
@@ -61,10 +60,8 @@ class WithMoreCells:
         head: Head,
         more: MoreCells,
         groups: NDArray[np.str_],
-        priors: PlatePriors | None = None,
     ) -> None:
         self.head, self.more = head, more
-        self._offset = None if priors is None else priors.offsets(more.embeddings, more.groups)
         self._n_in_well = Counter(groups.tolist())  # annotated cells of each, all that there are
 
     def fit(
@@ -93,9 +90,9 @@ class WithMoreCells:
     def _with_offset(
         self, offset: ArrayLike | None, mine: NDArray[np.bool_]
     ) -> dict[str, NDArray[np.float64]]:
-        if offset is None or self._offset is None:
+        if offset is None or self.more.offset is None:
             return {}
-        return {"offset": np.concatenate([np.asarray(offset), self._offset[mine]])}
+        return {"offset": np.concatenate([np.asarray(offset), self.more.offset[mine]])}
 
     def predict_proba(self, X: ArrayLike, offset: ArrayLike | None = None) -> NDArray[Any]:
         """Give the probabilities of the head."""

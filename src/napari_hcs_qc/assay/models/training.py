@@ -110,7 +110,7 @@ def fit_heads(
         return LinearHead.before_annotations(n_features, (ABNORMAL, NORMAL)), None
     head = make_head(options.head, options.seed, annotated.plate)
     more, groups = annotated.found + simulated, annotated.groups
-    with_more = WithMoreCells(head, more, groups, annotated.priors)
+    with_more = WithMoreCells(head, more, groups)
     # Not side by side: both are many small steps, between which two threads would only wait.
     with_more.fit(annotated.embeddings, annotated.classes, groups, annotated.offset)
     return head, fit_kinds(annotated, options.seed)

@@ -25,6 +25,7 @@ from napari_hcs_qc.evaluation.learning_curve import learning_curve
 from napari_hcs_qc.evaluation.reliability import reliability
 from napari_hcs_qc.heads.head_registry import make_head
 from napari_hcs_qc.heads.linear.solver import probabilities
+from napari_hcs_qc.heads.prior.plate_prior import STRICTER
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.text import count_of
 
@@ -72,7 +73,7 @@ def validate(
 
     def make(seed: int) -> Any:
         head = make_head(options.head, seed, annotated.plate)
-        return WithMoreCells(head, more, annotated.groups, annotated.priors)
+        return WithMoreCells(head, more, annotated.groups)
 
     validation = cross_validate(
         annotated.embeddings,
@@ -96,7 +97,7 @@ def validate(
 def _prior_alone(offset: NDArray[np.float64], validation: CrossValidation) -> str:
     """Say what the prior is worth on the same cells, without any annotation."""
     used = validation.counts
-    p_abnormal = probabilities(offset[used, np.newaxis])[np.newaxis, :, 0]
+    p_abnormal = probabilities(offset[used, np.newaxis] + STRICTER)[np.newaxis, :, 0]
     one_fold = np.zeros_like(p_abnormal, dtype=np.int64)
     alone = agreement(validation.is_abnormal[used], p_abnormal, one_fold, None)
     return (

@@ -68,7 +68,12 @@ def simulated_cells(
         crops = made.crops(scenes)
         encoded = encoder.encode(crops.flatten(0, 1), job=job)
         parts.append(encoded.reshape(len(crops), -1).numpy())
-    return MoreCells(np.concatenate(parts), np.full(n, ABNORMAL), made.cells.groups[rows])
+    embeddings, offset = np.concatenate(parts), None
+    if annotated.priors is not None:
+        plates = [states[made.plate_of(int(row))].plate.name for row in rows]
+        wells = [made.cells.where[int(row)][1].well for row in rows]
+        offset = annotated.priors.offsets(embeddings, plates, wells)
+    return MoreCells(embeddings, np.full(n, ABNORMAL), made.cells.groups[rows], offset)
 
 
 class _SimulatedCells:
