@@ -48,6 +48,13 @@ def test_every_command_and_option_is_on_the_page_of_commands(
     assert load_command(name).help in shown
 
 
+def test_help_that_has_signs_of_markdown_is_shown_as_it_is(generated: dict[str, str]) -> None:
+    page = generated["reference/commands.md"]
+    assert r"cqc.\*.is\_outlier or Metadata\_cqc\_\*" in page
+    prose = re.sub(r"^```.*?^```$|`[^`\n]*`", "", page, flags=re.MULTILINE | re.DOTALL)
+    assert re.search(r"(?<!\\)[*_]", prose) is None
+
+
 def test_hidden_options_are_not_shown(generated: dict[str, str]) -> None:
     assert "--exclude-kinds" not in generated["reference/commands.md"]
 

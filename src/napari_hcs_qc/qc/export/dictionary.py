@@ -168,12 +168,23 @@ def described(tables: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, di
 def as_markdown() -> str:
     """Write the data dictionary as a page of the documentation."""
     lines = [
+        "<!-- Written by python tests/unit/qc/export/test_dictionary.py -->",
+        "",
         "# Columns of the exported tables",
         "",
-        "Written by `python tests/unit/qc/export/test_dictionary.py`; `columns.json` beside the",
-        "tables and the fields of the Parquet files say the same. To read a CSV with the types of",
-        "the Parquet file: `pd.read_csv(path, dtype={name: c['dtype'] for name, c in",
-        "json.load(open('columns.json'))['cells'].items()})`. Missing values are empty in CSV.",
+        "`columns.json` beside the tables and the fields of the Parquet files say the same.",
+        "Missing values are empty in CSV. To read one with the types of the Parquet file:",
+        "",
+        "```python",
+        "import json",
+        "",
+        "import pandas as pd",
+        "",
+        'with open("columns.json") as file:',
+        '    columns = json.load(file)["cells"]',
+        'types = {name: column["dtype"] for name, column in columns.items()}',
+        'cells = pd.read_csv("cells.csv", dtype=types)',
+        "```",
     ]
     for table, columns in TABLES.items():
         lines += ["", f"## {table}", "", "| Column | Type | Meaning | Unit | From |"]
