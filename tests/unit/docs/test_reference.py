@@ -44,7 +44,8 @@ def test_every_command_and_option_is_on_the_page_of_commands(
         if action.help == argparse.SUPPRESS:
             continue
         for option in action.option_strings or [str(action.metavar)]:
-            assert re.search(rf"`[^`]*(?<![\w-]){re.escape(option)}(?![\w-])", shown), option
+            row = rf"^\| `[^`]*(?<![\w-]){re.escape(option)}(?![\w-])"  # not the usage above it
+            assert re.search(row, shown, re.MULTILINE), option
     assert load_command(name).help in shown
 
 
