@@ -202,6 +202,20 @@ def test_lines_to_type_fit_the_column_of_the_site(pages: dict[str, str]) -> None
     assert long == []
 
 
+def test_a_list_has_a_blank_line_before_it(pages: dict[str, str]) -> None:
+    """Without it mkdocs makes a list the end of the paragraph above; GitHub does not."""
+    joined = [
+        f"{name}: {line}"
+        for name, text in pages.items()
+        for line in re.findall(
+            r"^(?![-*] |[#>|\s]|\d+\.).+\n([-*] .*)",
+            re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL),
+            re.MULTILINE,
+        )
+    ]
+    assert joined == []
+
+
 def test_no_code_shows_the_backslash_of_an_escape(pages: dict[str, str]) -> None:
     assert [name for name, text in pages.items() if re.search(r"`[^`\n]*\\\|[^`\n]*`", text)] == []
 

@@ -107,6 +107,10 @@ def test_every_threshold_and_reason_is_on_the_page_of_rules(generated: dict[str,
             assert f"| `{field.name}` | {getattr(rule, field.name):g} |" in page
         for sentence in rule.describe():
             assert sentence in page
+        # The sentences do not round what the table has.
+        stated = {float(value) for value in re.findall(r"\d+(?:\.\d+)?", " ".join(rule.describe()))}
+        values = [getattr(rule, field.name) for field in fields(rule)]
+        assert [v for v in values if not {v, round(100 * v, 6)} & stated] == []
     for code, meaning in (*FLAG_CODES.items(), *PLATE_CODES.items()):
         assert f"| `{code}` | {meaning} |" in page
 
