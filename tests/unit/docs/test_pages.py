@@ -280,14 +280,18 @@ def test_links_and_pictures_of_the_readme_work_on_an_index_page() -> None:
 
 def test_the_address_of_the_project_is_the_same_everywhere() -> None:
     """It is a placeholder until there is one: `git grep -l OWNER/napari-hcs-qc` lists the files."""
-    base = PROJECT["urls"]["Repository"]
-    owner = base.removeprefix("https://github.com/").split("/")[0]
-    for name in ("README.md", "mkdocs.yml", "CITATION.cff"):
+    owner = PROJECT["urls"]["Repository"].removeprefix("https://github.com/").split("/")[0]
+    for name in (
+        "README.md", "mkdocs.yml", "CITATION.cff", "pyproject.toml", "conda/recipe.yaml",
+        ".github/ISSUE_TEMPLATE/config.yml", "nextflow/modules/local/hcsqc/run/meta.yml",
+    ):  # fmt: skip
         text = (ROOT / name).read_text(encoding="utf-8")
         addresses = re.findall(
-            r"https://(?:github\.com|raw\.githubusercontent\.com)/([\w-]+)/napari-hcs-qc", text
+            r"https://(?:(?:github|raw\.githubusercontent)\.com/([\w-]+)|([\w-]+)\.github\.io)"
+            r"/napari-hcs-qc",
+            text,
         )
-        assert addresses and set(addresses) == {owner}
+        assert addresses and {"".join(names) for names in addresses} == {owner}, name
 
 
 def test_pictures_of_the_readme_are_in_the_repository() -> None:
