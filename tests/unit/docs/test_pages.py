@@ -117,8 +117,8 @@ def test_every_setting_in_a_file_on_a_page_is_one(pages: dict[str, str], tmp_pat
 
 
 def test_every_column_that_a_page_names_is_one(pages: dict[str, str]) -> None:
-    # A key of --json, and how names begin.
-    others = {"exit_code", "Metadata_cqc", *napari_hcs_qc.__all__}
+    # Keys of --json and of files, and how names begin.
+    others = {"exit_code", "format_version", "Metadata_cqc", *napari_hcs_qc.__all__}
     named = {
         f"{name}: {span}"
         for name, text in texts(pages).items()

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+TABLES_VERSION = 2
+"""Version of the exported tables; raised where a column goes, or has another type or meaning."""
+
+
 class Column(NamedTuple):
     """What a column means."""
 
@@ -171,6 +175,10 @@ def as_markdown() -> str:
         "<!-- Written by python tests/unit/qc/export/test_dictionary.py -->",
         "",
         "# Columns of the exported tables",
+        "",
+        f"Format version {TABLES_VERSION}, which is in the metadata of the Parquet files",
+        "(`format_version`) and, under `export`, in `provenance.json`. A column that goes, or has",
+        "another type or meaning, raises it; one that is added does not.",
         "",
         "`columns.json` beside the tables and the fields of the Parquet files say the same.",
         "Missing values are empty in CSV. To read one with the types of the Parquet file:",
