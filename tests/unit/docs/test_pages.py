@@ -240,12 +240,14 @@ def test_an_option_in_code_is_marked_whole_and_nothing_else() -> None:
     assert unmarked == f"{html}</code></pre>"
 
 
-def test_names_in_a_table_break_after_an_underscore_and_nowhere_else_in_them() -> None:
+def test_names_in_a_table_break_at_their_joints_and_nowhere_else_in_them() -> None:
     hooks = load_hooks()
-    cell = '<td><code>is_cut</code> <a href="#x_y">x_y</a></td>'
+    cell = '<td><code>is_cut 0.65 qc/a.py</code> <a href="#x_y">x_y</a></td>'
     html = f"<p><code>is_cut</code></p><table><tr>{cell}</tr></table>"
     shown = hooks.on_page_content(html, page=None)
-    assert shown == html.replace(cell, cell.replace("is_cut", "is_<wbr>cut"))
+    assert shown == html.replace(
+        cell, cell.replace("is_cut 0.65 qc/a.py", "is_<wbr>cut 0.65 qc/<wbr>a.<wbr>py")
+    )
 
 
 def test_generated_pages_are_not_kept_in_the_repository(generated: dict[str, str]) -> None:
