@@ -91,7 +91,7 @@ def _commands_page(commands: Mapping[str, argparse.ArgumentParser]) -> str:
     lines = ["# Commands", "", "`hcs-qc COMMAND --help` says the same.", ""]
     lines += ["| command | what it does |", "|---|---|"]
     lines += [
-        f"| [`hcs-qc {name}`](#hcs-qc-{name}) | {_cell(command.description)} |"
+        f"| [`hcs-qc {name}`](#hcs-qc-{name}) | {_cell(_plain(str(command.description)))} |"
         for name, command in commands.items()
     ]
     common, *_ = (set(_options(command)) for command in commands.values())
@@ -100,7 +100,7 @@ def _commands_page(commands: Mapping[str, argparse.ArgumentParser]) -> str:
     lines += ["", "## Every command", "", *_table(_options(next(iter(commands.values()))), common)]
     for name, command in commands.items():
         usage = command.format_usage().removeprefix("usage: ").replace("\n       ", "\n")
-        lines += ["", f"## hcs-qc {name}", "", str(command.description), "", "```text"]
+        lines += ["", f"## hcs-qc {name}", "", _plain(str(command.description)), "", "```text"]
         lines += [*usage.strip().splitlines(), "```"]
         own = {key: action for key, action in _options(command).items() if key not in common}
         if own:
@@ -144,8 +144,13 @@ def _table(options: Mapping[str, argparse.Action], names: set[str]) -> list[str]
             meaning = f"{meaning} (default: {shown})".strip()
         if action.required and action.option_strings:
             meaning = f"{meaning} (required)"
-        lines.append(f"| `{name}` | {_cell(meaning)} |")
+        lines.append(f"| `{name}` | {_cell(_plain(meaning))} |")
     return lines
+
+
+def _plain(text: str) -> str:
+    """Give text that is not Markdown, such as ``cqc.*is_outlier``, so that it is shown as it is."""
+    return re.sub(r"[*_`\[\]]", r"\\\g<0>", text)
 
 
 # ---- settings and files ------------------------------------------------------------------
@@ -176,8 +181,8 @@ def settings_page() -> str:
         "## A benchmark",
         "",
         "The file of `hcs-qc benchmark` "
-        "([options of the same meaning](commands.md#hcs-qc-benchmark)). `source` and "
-        "`transfer` are tables that can be repeated (`[[source]]`).",
+        "([options of the same meaning](commands.md#hcs-qc-benchmark)). `source`, "
+        "`transfer` and `encoder` are tables that can be repeated (`[[source]]`).",
         "",
         *_tables_of(BenchmarkSpec.model_json_schema(), {"source": "[[source]]"}),
     ]
@@ -200,7 +205,7 @@ def _properties(schema: Mapping[str, Any]) -> Iterator[str]:
     yield "|---|---|---|---|"
     for name, entry in schema.get("properties", {}).items():
         is_simple = isinstance(entry.get("default"), str | int | float | list)
-        default = json.dumps(entry["default"]) if is_simple else ""
+        default = json.dumps(entry["default"]).replace(', "weights": null', "") if is_simple else ""
         default = f"`{default}`" if default not in ("", "[]") else ""
         meaning = _cell(entry.get("description", "").split("\n\n")[0])
         yield f"| `{name}` | {_cell(_type(entry))} | {default} | {meaning} |"
@@ -217,10 +222,13 @@ def _type(entry: Mapping[str, Any]) -> str:
     if entry.get("type") == "array":
         items = entry.get("items") or {}
         inner = _type(items) if items else ""
-        return f"list of {inner}" if inner else "list"
+        if inner == "table" or "prefixItems" in items:
+            return "tables"
+        return f"list of {inner}s" if inner else "list"
     if "$ref" in entry:
-        return str(entry["$ref"]).rpartition("/")[2]
+        return "table"
     names = {"string": "text", "integer": "whole number", "boolean": "true or false"}
+    names |= {"object": "table"}
     kind = str(entry.get("type", "anything"))
     return names.get(kind, kind)
 

@@ -35,6 +35,8 @@ class _Parser(argparse.ArgumentParser):
         raise WrongArgumentsError(text)
 
     def _meant(self, message: str) -> str:
+        if message.endswith("required: COMMAND"):
+            return f"; begin with {self.prog} demo, or see {self.prog} --help"
         wrong = re.match(r"argument COMMAND: invalid choice: '([^']*)'", message)
         if wrong:
             known = list(plugins.COMMANDS)
@@ -64,6 +66,8 @@ def make_parser(command: str = "") -> argparse.ArgumentParser:
         prog="hcs-qc",
         description="Quality control of high-content screens: a few annotated cells, an encoder, "
         "and every cell, site and well of the assay checked.",
+        epilog="Begin with hcs-qc demo: it simulates a plate and runs everything on it. "
+        "hcs-qc COMMAND --help explains a command.",
     )
     parser.add_argument(
         "--version",

@@ -188,7 +188,7 @@ class FlagRule(Rule):
             "A well is flagged when one of its sites is, or when all its cells together are. "
             "Sites are compared with the median of the plate, or of its control wells if a plate "
             "map lists at least 4. An image is an outlier when it differs by more than "
-            f"{number(self.z_limit)} robust standard deviations and also by at least the amount "
+            f"{self.z_limit:g} robust standard deviations and also by at least the amount "
             "given below. With fewer than 4 sites there is no comparison.",
             "Cells that the border of the image cuts are in no share, unless the assay includes "
             "them or a person has annotated them.",
@@ -205,18 +205,18 @@ class FlagRule(Rule):
             "binomial distribution). Wells that the plate map lists as empty are not checked.",
             "Fragments of nuclei: the share of nuclei smaller than 40 % of the typical area is at "
             f"least {percent(self.small_excess)} above the usual share.",
-            f"Out of focus: edges are {number(self.blur_ratio)} times as wide as the median; or "
+            f"Out of focus: edges are {self.blur_ratio:g} times as wide as the median; or "
             "slightly so: the power spectrum falls more steeply, by a slope of "
-            f"{number(self.blur_slope)}, and edges are {number(SLIGHTLY_WIDER)} times as wide.",
+            f"{self.blur_slope:g}, and edges are {number(SLIGHTLY_WIDER)} times as wide.",
             f"Saturated area: one connected saturated area larger than "
-            f"{number(self.saturated_spot)} nuclei, or {percent(self.saturated_share)} of the "
+            f"{self.saturated_spot:g} nuclei, or {percent(self.saturated_share)} of the "
             "image saturated, more than the median.",
             "Bright structure other than nuclei (fibres, debris, haze): it covers "
             f"{percent(self.bright_share)} more of the image than the median, or is longer by "
-            f"{number(self.bright_extent)} nuclei than the longest of the median image.",
+            f"{self.bright_extent:g} nuclei than the longest of the median image.",
             f"Bright or uneven background: by {percent(self.haze_rise)} of the plate's intensity "
             "range more than the median.",
-            f"Noise: {number(self.noise_ratio)} times the median noise. Weak signal: less than "
+            f"Noise: {self.noise_ratio:g} times the median noise. Weak signal: less than "
             f"{percent(self.dim_ratio)} of the median signal-to-noise ratio of the nuclei.",
             "A site that cannot be read flags its well. A plate that is bad throughout has "
             "nothing to compare with: only the share of abnormal cells shows it.",

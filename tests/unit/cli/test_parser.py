@@ -37,6 +37,7 @@ def test_wrong_commands_and_options_name_what_was_probably_meant(
     for arguments, meant in (
         (["trian", "assay"], "did you mean train?"),
         (["train", "assay", "--encodr", "x"], "did you mean --encoder?"),
+        ([], "begin with hcs-qc demo"),
     ):
         with pytest.raises(SystemExit) as stop:
             make_parser().parse_args(arguments)

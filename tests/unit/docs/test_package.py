@@ -36,11 +36,18 @@ def test_the_conda_recipe_requires_what_the_package_requires() -> None:
     assert "aiohttp" in required and required.pop("aiohttp") == ""  # fsspec[http]
     assert required == expected
     assert PROJECT["requires-python"] == f">={recipe['context']['python_min']}"
-    assert recipe["context"]["version"] == PROJECT["version"]
+    assert recipe["context"]["version"] == PROJECT["version"].removesuffix(".dev0")
     assert recipe["about"]["license"] == PROJECT["license"]
     assert all((ROOT / path).is_file() for path in recipe["about"]["license_file"])
     [entry_point] = recipe["build"]["python"]["entry_points"]
     assert entry_point == f"hcs-qc = {PROJECT['scripts']['hcs-qc']}"
+
+
+def test_the_version_is_that_of_the_changelog_and_no_release_before_its_day() -> None:
+    headings = re.findall(r"^## \[.+", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    version, dev = re.match(r"(\d+\.\d+\.\d+)(\.dev0)?$", PROJECT["version"]).groups()  # type: ignore[union-attr]
+    dated = rf"## \[{re.escape(version)}\] - \d{{4}}-\d\d-\d\d"
+    assert re.fullmatch(rf"## \[Unreleased\]: {re.escape(version)}" if dev else dated, headings[0])
 
 
 def test_every_python_that_is_tested_is_named_and_no_other() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib.util
+import inspect
 import re
 import shlex
 import tomllib
@@ -13,7 +15,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+import napari_hcs_qc
 from napari_hcs_qc.cli.parser import make_parser
+from napari_hcs_qc.documents import parse_leniently
+from napari_hcs_qc.qc.export.dictionary import COLUMNS, TABLES
+from napari_hcs_qc.qc.plate_level.plate_rule import PlateRule
+from napari_hcs_qc.screen.screen_spec import ScreenFile
+from napari_hcs_qc.study.benchmark.benchmark_spec import read_spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,6 +97,71 @@ def test_every_extra_that_a_page_names_is_one(pages: dict[str, str]) -> None:
     assert listed == extras
 
 
+def test_every_setting_in_a_file_on_a_page_is_one(pages: dict[str, str], tmp_path: Path) -> None:
+    blocks = {
+        name: [re.sub(r"^# (\w+ = \")", r"\1", block, flags=re.MULTILINE) for block in found]
+        for name, text in texts(pages).items()
+        if (found := re.findall(r"^```toml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+    }
+    assert sorted(blocks) == ["guides/comparing.md", "screen.md"]
+    for block in blocks["screen.md"]:
+        file, problems = parse_leniently(ScreenFile, tomllib.loads(block))
+        assert problems == [] and file.plate
+        assert PlateRule(**file.rule)  # type: ignore[arg-type]
+    (tmp_path / "plate1").mkdir()
+    (tmp_path / "mitocheck").mkdir()
+    (tmp_path / "labels.csv").touch()
+    for block in blocks["guides/comparing.md"]:
+        (tmp_path / "spec.toml").write_text(block, encoding="utf-8")
+        assert len(read_spec(tmp_path / "spec.toml").sources) == 2
+
+
+def test_every_column_that_a_page_names_is_one(pages: dict[str, str]) -> None:
+    # Keys of --json and of files, and how names begin.
+    others = {"exit_code", "format_version", "Metadata_cqc", *napari_hcs_qc.__all__}
+    named = {
+        f"{name}: {span}"
+        for name, text in texts(pages).items()
+        if not name.startswith("reference/")
+        for span in re.findall(r"`([a-z][a-z0-9]*(?:_[a-z0-9]+)+|Metadata_\w+)`", text)
+        if span not in COLUMNS.keys() | TABLES.keys() | others
+    }
+    assert named == set()
+
+
+def test_every_name_of_the_api_that_a_page_uses_is_one(pages: dict[str, str]) -> None:
+    """In code for readers: names of the package, methods of an assay, and their parameters."""
+    codes = {
+        f"{name} {number}": block
+        for name, text in texts(pages).items()
+        for number, block in enumerate(
+            re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+        )
+    }
+    n_names = 0
+    for place, code in codes.items():
+        for node in ast.walk(ast.parse(code)):
+            match node:
+                case ast.Attribute(value=ast.Name(id="cqc"), attr=name):
+                    assert name in napari_hcs_qc.__all__, f"{place}: {name}"
+                case ast.Attribute(value=ast.Name(id="assay"), attr=name):
+                    assert hasattr(napari_hcs_qc.Assay, name), f"{place}: {name}"
+                case ast.Call(
+                    func=ast.Attribute(value=ast.Name(id="cqc" | "assay") as owner, attr=name),
+                    keywords=keywords,
+                ):
+                    owned = getattr(
+                        napari_hcs_qc if owner.id == "cqc" else napari_hcs_qc.Assay, name
+                    )
+                    known = inspect.signature(owned).parameters
+                    unknown = {keyword.arg for keyword in keywords} - set(known)
+                    assert unknown == set(), f"{place}: {name}"
+                case _:
+                    continue
+            n_names += 1
+    assert n_names > 20
+
+
 def test_every_page_is_in_the_navigation_and_every_entry_is_a_page(pages: dict[str, str]) -> None:
     site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
     assert sorted(_leaves(site["nav"])) == sorted(pages)
@@ -129,15 +202,34 @@ def test_lines_to_type_fit_the_column_of_the_site(pages: dict[str, str]) -> None
     assert long == []
 
 
+def test_a_list_has_a_blank_line_before_it(pages: dict[str, str]) -> None:
+    """Without it mkdocs makes a list the end of the paragraph above; GitHub does not."""
+    joined = [
+        f"{name}: {line}"
+        for name, text in pages.items()
+        for line in re.findall(
+            r"^(?![-*] |[#>|\s]|\d+\.).+\n([-*] .*)",
+            re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL),
+            re.MULTILINE,
+        )
+    ]
+    assert joined == []
+
+
 def test_no_code_shows_the_backslash_of_an_escape(pages: dict[str, str]) -> None:
     assert [name for name, text in pages.items() if re.search(r"`[^`\n]*\\\|[^`\n]*`", text)] == []
 
 
-def test_an_option_in_code_is_marked_whole_and_nothing_else() -> None:
+def load_hooks() -> Any:
     spec = importlib.util.spec_from_file_location("hooks", ROOT / "docs" / "hooks.py")
     assert spec is not None and spec.loader is not None
     hooks = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(hooks)
+    return hooks
+
+
+def test_an_option_in_code_is_marked_whole_and_nothing_else() -> None:
+    hooks = load_hooks()
     html = (
         '<p>--here <a href="#hcs-qc--x">x</a> <code>train --keep-kinds dead</code></p>'
         '<pre><code class="a--b"><a href="#l--1"></a>hcs-qc<span class="w"> </span>--out OUT--1'
@@ -146,6 +238,16 @@ def test_an_option_in_code_is_marked_whole_and_nothing_else() -> None:
     assert re.findall(r'<span class="option">(.*?)</span>', marked) == ["--keep-kinds", "--out"]
     unmarked = re.sub(r'<span class="option">(.*?)</span>', r"\1", marked)
     assert unmarked == f"{html}</code></pre>"
+
+
+def test_names_in_a_table_break_at_their_joints_and_nowhere_else_in_them() -> None:
+    hooks = load_hooks()
+    cell = '<td><code>is_cut 0.65 qc/a.py</code> <a href="#x_y">x_y</a></td>'
+    html = f"<p><code>is_cut</code></p><table><tr>{cell}</tr></table>"
+    shown = hooks.on_page_content(html, page=None)
+    assert shown == html.replace(
+        cell, cell.replace("is_cut 0.65 qc/a.py", "is_<wbr>cut 0.65 qc/<wbr>a.<wbr>py")
+    )
 
 
 def test_generated_pages_are_not_kept_in_the_repository(generated: dict[str, str]) -> None:
@@ -180,14 +282,18 @@ def test_links_and_pictures_of_the_readme_work_on_an_index_page() -> None:
 
 def test_the_address_of_the_project_is_the_same_everywhere() -> None:
     """It is a placeholder until there is one: `git grep -l OWNER/napari-hcs-qc` lists the files."""
-    base = PROJECT["urls"]["Repository"]
-    owner = base.removeprefix("https://github.com/").split("/")[0]
-    for name in ("README.md", "mkdocs.yml", "CITATION.cff"):
+    owner = PROJECT["urls"]["Repository"].removeprefix("https://github.com/").split("/")[0]
+    for name in (
+        "README.md", "mkdocs.yml", "CITATION.cff", "pyproject.toml", "conda/recipe.yaml",
+        ".github/ISSUE_TEMPLATE/config.yml", "nextflow/modules/local/hcsqc/run/meta.yml",
+    ):  # fmt: skip
         text = (ROOT / name).read_text(encoding="utf-8")
         addresses = re.findall(
-            r"https://(?:github\.com|raw\.githubusercontent\.com)/([\w-]+)/napari-hcs-qc", text
+            r"https://(?:(?:github|raw\.githubusercontent)\.com/([\w-]+)|([\w-]+)\.github\.io)"
+            r"/napari-hcs-qc",
+            text,
         )
-        assert addresses and set(addresses) == {owner}
+        assert addresses and {"".join(names) for names in addresses} == {owner}, name
 
 
 def test_pictures_of_the_readme_are_in_the_repository() -> None:

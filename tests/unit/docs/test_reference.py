@@ -44,8 +44,16 @@ def test_every_command_and_option_is_on_the_page_of_commands(
         if action.help == argparse.SUPPRESS:
             continue
         for option in action.option_strings or [str(action.metavar)]:
-            assert re.search(rf"`[^`]*(?<![\w-]){re.escape(option)}(?![\w-])", shown), option
+            row = rf"^\| `[^`]*(?<![\w-]){re.escape(option)}(?![\w-])"  # not the usage above it
+            assert re.search(row, shown, re.MULTILINE), option
     assert load_command(name).help in shown
+
+
+def test_help_that_has_signs_of_markdown_is_shown_as_it_is(generated: dict[str, str]) -> None:
+    page = generated["reference/commands.md"]
+    assert r"cqc.\*.is\_outlier or Metadata\_cqc\_\*" in page
+    prose = re.sub(r"^```.*?^```$|`[^`\n]*`", "", page, flags=re.MULTILINE | re.DOTALL)
+    assert re.search(r"(?<!\\)[*_]", prose) is None
 
 
 def test_hidden_options_are_not_shown(generated: dict[str, str]) -> None:
@@ -99,6 +107,10 @@ def test_every_threshold_and_reason_is_on_the_page_of_rules(generated: dict[str,
             assert f"| `{field.name}` | {getattr(rule, field.name):g} |" in page
         for sentence in rule.describe():
             assert sentence in page
+        # The sentences do not round what the table has.
+        stated = {float(value) for value in re.findall(r"\d+(?:\.\d+)?", " ".join(rule.describe()))}
+        values = [getattr(rule, field.name) for field in fields(rule)]
+        assert [v for v in values if not {v, round(100 * v, 6)} & stated] == []
     for code, meaning in (*FLAG_CODES.items(), *PLATE_CODES.items()):
         assert f"| `{code}` | {meaning} |" in page
 

@@ -288,7 +288,7 @@ def test_the_order_of_the_sites_does_not_matter(plate: Any, draw_site: Any) -> N
 def test_the_rule_tells_its_thresholds() -> None:
     text = " ".join(FlagRule(share_excess=0.23, blur_ratio=1.77).describe())
     assert "23 %" in text
-    assert "1.8 times as wide" in text
+    assert "1.77 times as wide" in text
     assert "15 %" not in text
     for code in set(FLAG_CODES) - {"unreadable"}:
         assert FLAG_CODES[code].split()[-1] in text.lower(), code

@@ -41,7 +41,7 @@ _PARTIAL = "partial"
 
 @dataclass(frozen=True)
 class Conversion:
-    """What `convert_plate` has made."""
+    """What `convert` has made."""
 
     path: Path  # the OME-Zarr plate
     n_sites: int  # fields it holds

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+TABLES_VERSION = 2
+"""Version of the exported tables; raised where a column goes, or has another type or meaning."""
+
+
 class Column(NamedTuple):
     """What a column means."""
 
@@ -168,12 +172,27 @@ def described(tables: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, di
 def as_markdown() -> str:
     """Write the data dictionary as a page of the documentation."""
     lines = [
+        "<!-- Written by python tests/unit/qc/export/test_dictionary.py -->",
+        "",
         "# Columns of the exported tables",
         "",
-        "Written by `python tests/unit/qc/export/test_dictionary.py`; `columns.json` beside the",
-        "tables and the fields of the Parquet files say the same. To read a CSV with the types of",
-        "the Parquet file: `pd.read_csv(path, dtype={name: c['dtype'] for name, c in",
-        "json.load(open('columns.json'))['cells'].items()})`. Missing values are empty in CSV.",
+        f"Format version {TABLES_VERSION}, which is in the metadata of the Parquet files",
+        "(`format_version`) and, under `export`, in `provenance.json`. A column that goes, or has",
+        "another type or meaning, raises it; one that is added does not.",
+        "",
+        "`columns.json` beside the tables and the fields of the Parquet files say the same.",
+        "Missing values are empty in CSV. To read one with the types of the Parquet file:",
+        "",
+        "```python",
+        "import json",
+        "",
+        "import pandas as pd",
+        "",
+        'with open("columns.json") as file:',
+        '    columns = json.load(file)["cells"]',
+        'types = {name: column["dtype"] for name, column in columns.items()}',
+        'cells = pd.read_csv("cells.csv", dtype=types)',
+        "```",
     ]
     for table, columns in TABLES.items():
         lines += ["", f"## {table}", "", "| Column | Type | Meaning | Unit | From |"]

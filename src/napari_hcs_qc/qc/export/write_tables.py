@@ -19,6 +19,7 @@ from napari_hcs_qc.qc.export.dictionary import (
     COLUMNS,
     QUALITY_TABLE,
     TABLES,
+    TABLES_VERSION,
     TIME_COLUMNS,
     described,
 )
@@ -126,6 +127,7 @@ def export_tables(
         source = {
             **provenance(),
             "export": {
+                "format_version": TABLES_VERSION,
                 "plates": list(written.widths),
                 "n_cells": written.n_cells,
                 "keep_kinds": list(options.keep_kinds),
@@ -274,7 +276,9 @@ def _parquet(path: Path, temporary: Path, dtypes: Mapping[str, str]) -> Iterator
         }
     )
     described = pa.Table.from_pandas(empty, schema=schema, preserve_index=False).schema
-    schema = schema.with_metadata(described.metadata)
+    schema = schema.with_metadata(
+        {**described.metadata, b"format_version": str(TABLES_VERSION).encode()}
+    )
     with explained_writes(path):
         writer = pq.ParquetWriter(temporary, schema, compression="zstd")
 

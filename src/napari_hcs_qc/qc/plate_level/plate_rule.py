@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from napari_hcs_qc.qc.rule import Rule
-from napari_hcs_qc.text import number, percent
+from napari_hcs_qc.text import percent
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -78,7 +78,7 @@ class PlateRule(Rule):
         return (
             "Plates are compared with the median of all classified plates of the screen, if there "
             f"are at least {MIN_COMPARED}. A plate is an outlier when it differs by more than "
-            f"{number(self.z_limit)} robust standard deviations and also by at least the amount "
+            f"{self.z_limit:g} robust standard deviations and also by at least the amount "
             "given below.",
             "Many flagged wells: the lower end of the 95 % interval of their share is at least "
             f"{percent(self.flagged_excess)} (of all wells) above the median plate; or it is "
@@ -86,10 +86,10 @@ class PlateRule(Rule):
             f"Many abnormal cells: the share in the median well is {percent(self.abnormal_excess)} "
             "(of all cells) above the median plate.",
             f"Few or many cells: less than {percent(self.few_cells)}, or more than "
-            f"{number(self.many_cells)} times, the cells per site of the median plate. A plate "
+            f"{self.many_cells:g} times, the cells per site of the median plate. A plate "
             "without any cell is always flagged.",
-            f"Out of focus: edges {number(self.blur_ratio)} times as wide as on the median plate. "
-            f"Noise: {number(self.noise_ratio)} times. Weak signal: less than "
+            f"Out of focus: edges {self.blur_ratio:g} times as wide as on the median plate. "
+            f"Noise: {self.noise_ratio:g} times. Weak signal: less than "
             f"{percent(self.dim_ratio)} of its signal-to-noise ratio. Bright background: by "
             f"{percent(self.haze_rise)} of the intensity range more. In any channel.",
             "Edge, row and column effect: the 95 % interval of the difference between the wells "

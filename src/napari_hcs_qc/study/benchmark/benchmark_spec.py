@@ -138,11 +138,11 @@ class BenchmarkSpec(Settings):
     transfers: tuple[Annotated[tuple[StrictStr, StrictStr], BeforeValidator(_pair)], ...] = Field(
         default=(), validation_alias="transfer"
     )
-    """Pairs of source names: trained on the first, tested on the second."""
+    """Pairs of sources by name: trained on `train`, tested on `test`."""
     encoders: tuple[EncoderSpec, ...] = Field(
         default=(EncoderSpec("efficientnet-lite0"),), validation_alias="encoder"
     )
-    """Encoders, by name, with a local file of weights where one is needed."""
+    """Encoders by `name`, with a local file of `weights` where one is needed."""
     recipes: tuple[Annotated[str, one_of(tuple(PRESETS))], ...] = ("nucleus",)
     """How crops are cut."""
     heads: tuple[Annotated[str, one_of(HEAD_NAMES)], ...] = ("knn", "linear")

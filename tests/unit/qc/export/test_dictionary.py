@@ -11,7 +11,7 @@ import pandas as pd
 import polars as pl
 import pyarrow.parquet as pq
 
-from napari_hcs_qc.qc.export.dictionary import COLUMNS, TABLES, as_markdown
+from napari_hcs_qc.qc.export.dictionary import COLUMNS, TABLES, TABLES_VERSION, as_markdown
 from napari_hcs_qc.qc.export.write_tables import export_tables
 from napari_hcs_qc.text_columns import none_if_missing
 
@@ -19,11 +19,28 @@ if TYPE_CHECKING:
     from napari_hcs_qc.qc.export.export_tables import ExportPlate
 
 PAGE = Path(__file__).resolve().parents[4] / "docs" / "columns.md"
+OF_VERSION = Path(__file__).resolve().parents[3] / "data" / f"tables_{TABLES_VERSION}.json"
+"""The columns of each table when this version began: never changed."""
 
 
 def test_every_column_is_described_and_no_other() -> None:
     assert set(COLUMNS) == {name for columns in TABLES.values() for name in columns}
     assert all(column.meaning and column.source for column in COLUMNS.values())
+
+
+def test_no_column_of_this_version_is_gone_or_of_another_type() -> None:
+    for table, columns in json.loads(OF_VERSION.read_text(encoding="utf-8")).items():
+        assert {name: TABLES[table].get(name) for name in columns} == columns
+
+
+def test_tables_say_their_version(scored: ExportPlate, tmp_path: Path) -> None:
+    export_tables([scored], tmp_path)
+    for name in ("cells", "sites", "wells"):
+        metadata = pq.read_schema(tmp_path / f"{name}.parquet").metadata
+        assert metadata[b"format_version"].decode() == str(TABLES_VERSION)
+    provenance = json.loads((tmp_path / "provenance.json").read_text(encoding="utf-8"))
+    assert provenance["export"]["format_version"] == TABLES_VERSION
+    assert f"Format version {TABLES_VERSION}," in PAGE.read_text(encoding="utf-8")
 
 
 def test_the_page_says_what_the_program_does() -> None:

@@ -155,6 +155,7 @@ def test_provenance_says_how_the_tables_were_made(scored: ExportPlate, tmp_path:
     assert read_json(tmp_path / "provenance.json") == {
         "model": "m1",
         "export": {
+            "format_version": 2,
             "plates": ["P ä1"],
             "n_cells": len(scored.cells),
             "keep_kinds": ["dead"],

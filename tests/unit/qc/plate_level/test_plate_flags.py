@@ -108,5 +108,5 @@ def test_the_rule_tells_all_that_is_wrong_with_it_and_reads_back() -> None:
     rule = PlateRule(z_limit=5, noise_ratio=2)
     assert PlateRule.from_dict(rule.to_dict()) == rule
     text = " ".join(rule.describe())
-    assert "more than 5.0 robust" in text
-    assert "Noise: 2.0 times" in text
+    assert "more than 5 robust" in text
+    assert "Noise: 2 times" in text
