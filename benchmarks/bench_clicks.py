@@ -36,7 +36,7 @@ from sklearn.metrics import f1_score
 
 from napari_hcs_qc.assay.store.assay_folder import DEFAULT_THRESHOLD
 from napari_hcs_qc.heads.linear.linear_head import LinearHead
-from napari_hcs_qc.heads.prior.plate_prior import STRICTER
+from napari_hcs_qc.heads.prior.plate_prior import stricter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,7 +115,8 @@ def calls(
 ) -> NDArray[np.bool_]:
     """Whether each of some cells is called abnormal by a model with some annotations."""
     if len(set(cells.classes[fit_on])) < 2:  # nothing can be fitted: the prior alone calls
-        return offset + STRICTER < 0
+        assert cells.priors is not None
+        return offset + stricter(cells.priors.linear) < 0
     return scores(cells, fit_on, rows, offset, seed) >= DEFAULT_THRESHOLD
 
 

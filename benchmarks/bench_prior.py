@@ -30,7 +30,7 @@ from napari_hcs_qc.assay.views.first_cells import (
 from napari_hcs_qc.assay.views.gallery_order import suggest_next
 from napari_hcs_qc.heads.linear.linear_head import LinearHead
 from napari_hcs_qc.heads.prior.linear_prior import find_prior
-from napari_hcs_qc.heads.prior.plate_prior import STRICTER, PlatePrior
+from napari_hcs_qc.heads.prior.plate_prior import PlatePrior, stricter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,6 +61,7 @@ class Labelled:
     wells: NDArray[np.str_]
     directions: PlateDirections | None
     scores: Floats  # of the prior
+    line: float  # of the scores before any annotation
 
 
 def sampled_prior(
@@ -76,13 +77,14 @@ def sampled_prior(
 
 def labelled(cells: AnnotatedCells) -> Labelled:
     """Give annotated cells with the scores of their plate's prior."""
-    assert cells.offset is not None
+    assert cells.offset is not None and cells.priors is not None
     return Labelled(
         embeddings=cells.embeddings,
         is_abnormal=cells.classes == "abnormal",
         wells=cells.groups,
         directions=cells.plate,
         scores=-cells.offset,
+        line=stricter(cells.priors.linear),
     )
 
 
@@ -91,7 +93,7 @@ def p_abnormal(cells: Labelled, known: Rows, judged: Rows, with_prior: bool) -> 
     classes = np.where(cells.is_abnormal, "abnormal", "normal")
     if len(set(classes[known])) < 2:
         if with_prior:
-            return 1 / (1 + np.exp(STRICTER - cells.scores[judged]))
+            return 1 / (1 + np.exp(cells.line - cells.scores[judged]))
         return np.full(len(judged), cells.is_abnormal[known].mean() if len(known) else _UNKNOWN)
     head = LinearHead(plate=cells.directions)
     # Of the two classes in the order of the alphabet the offset is that of the second, normal.
@@ -212,8 +214,8 @@ def main(arguments: list[str] | None = None) -> int:
     for name, used in (("the prior", linear), ("residual alone", None)):
         prior = sampled_prior(rows, is_cut, used).with_wells(rows[~is_cut], wells[~is_cut])
         names = [group.rpartition("/")[2] for group in annotated.groups]
-        scores = prior.score(annotated.embeddings, names) - STRICTER
-        of_plate = prior.score(rows, wells) - STRICTER
+        scores = prior.score(annotated.embeddings, names) - stricter(used)
+        of_plate = prior.score(rows, wells) - stricter(used)
         is_called = (inner["row"].to_numpy() >= 0) & (of_plate[inner["row"]] > 0)
         f1 = f1_score(is_abnormal, scores > 0, average="weighted")
         recall = recall_score(is_abnormal, scores > 0)

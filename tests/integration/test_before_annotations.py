@@ -251,10 +251,7 @@ class TestTheHeadOnAnAnnotatedPlate:
 
 @pytest.mark.slow
 def test_of_clean_plates_few_cells_are_called_and_few_wells_flagged(tmp_path: Path) -> None:
-    """20 simulated plates without any artefact, of different density and cell size.
-
-    Some 4 % of their cells are called, of the mitoses a third; the goal is 2 %.
-    """
+    """20 simulated plates without any artefact, of different density and cell size."""
     called, flagged = [], []
     for seed in range(20):
         spec = SPEC.model_copy(
@@ -275,5 +272,5 @@ def test_of_clean_plates_few_cells_are_called_and_few_wells_flagged(tmp_path: Pa
         called.append(float((p_abnormal >= plate.threshold).mean()))
         flagged.append(float(plate.scores.wells["is_flagged"].mean()))
         shutil.rmtree(folder)
-    assert np.mean(called) <= 0.05
+    assert np.mean(called) <= 0.02, called
     assert np.mean(flagged) <= 0.02

@@ -90,9 +90,12 @@ class WithMoreCells:
     def _with_offset(
         self, offset: ArrayLike | None, mine: NDArray[np.bool_]
     ) -> dict[str, NDArray[np.float64]]:
-        if offset is None or self.more.offset is None:
+        if offset is None:
             return {}
-        return {"offset": np.concatenate([np.asarray(offset), self.more.offset[mine]])}
+        own = self.more.offset
+        if own is None and mine.any():
+            raise ValueError("The annotated cells have an offset, the cells beside them have none.")
+        return {"offset": np.concatenate([np.asarray(offset), [] if own is None else own[mine]])}
 
     def predict_proba(self, X: ArrayLike, offset: ArrayLike | None = None) -> NDArray[Any]:
         """Give the probabilities of the head."""

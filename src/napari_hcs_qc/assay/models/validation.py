@@ -25,7 +25,7 @@ from napari_hcs_qc.evaluation.learning_curve import learning_curve
 from napari_hcs_qc.evaluation.reliability import reliability
 from napari_hcs_qc.heads.head_registry import make_head
 from napari_hcs_qc.heads.linear.solver import probabilities
-from napari_hcs_qc.heads.prior.plate_prior import STRICTER
+from napari_hcs_qc.heads.prior.plate_prior import stricter
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.text import count_of
 
@@ -90,14 +90,15 @@ def validate(
     figures = _figures(validation, annotated)
     if annotated.offset is None:
         return figures
-    alone = _prior_alone(annotated.offset, validation)
+    linear = None if annotated.priors is None else annotated.priors.linear
+    alone = _prior_alone(annotated.offset + stricter(linear), validation)
     return figures.model_copy(update={"sentence": f"{figures.sentence} {alone}"})
 
 
 def _prior_alone(offset: NDArray[np.float64], validation: CrossValidation) -> str:
     """Say what the prior is worth on the same cells, without any annotation."""
     used = validation.counts
-    p_abnormal = probabilities(offset[used, np.newaxis] + STRICTER)[np.newaxis, :, 0]
+    p_abnormal = probabilities(offset[used, np.newaxis])[np.newaxis, :, 0]
     one_fold = np.zeros_like(p_abnormal, dtype=np.int64)
     alone = agreement(validation.is_abnormal[used], p_abnormal, one_fold, None)
     return (

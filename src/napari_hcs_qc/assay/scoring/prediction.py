@@ -24,7 +24,7 @@ from napari_hcs_qc.assay.scoring.saved_prediction import (
 from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.linear.scoring import score_embeddings
-from napari_hcs_qc.heads.prior.plate_prior import STRICTER
+from napari_hcs_qc.heads.prior.plate_prior import stricter
 from napari_hcs_qc.heads.threads import n_processors, one_blas_thread
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.text_columns import with_texts
@@ -170,7 +170,8 @@ def _offset_of(
     stores = assay.embeddings_folder
     offset = prior_offsets(state, rows, model.recipe, encoder, stores, model.linear_prior, job)
     if offset is not None:
-        return offset + (STRICTER if model.manifest.is_before_annotations else 0.0), ()
+        is_alone = model.manifest.is_before_annotations
+        return offset + (stricter(model.linear_prior) if is_alone else 0.0), ()
     # Rows that are not finite are too few as well.
     why = why_no_prior(state) or f"Too few cells of plate {state.plate.name} have embeddings"
     if model.manifest.is_before_annotations:

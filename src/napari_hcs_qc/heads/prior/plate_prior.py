@@ -25,12 +25,7 @@ MIN_CELLS = 200
 LINE = 2.25
 """Robust standard deviations above the plate's median where the score is 0."""
 
-STRICTER = 0.75
-"""Taken off the score, in log-odds, before any annotation: half a deviation.
-
-Of a clean plate some 2 % of the cells are called then. Beside a few annotations, which people pick
-among the odd cells, the score helps most without it.
-"""
+_STRICTER = 0.75  # log-odds, half a deviation
 
 RESIDUAL_ALONE = "distance from the plate's usual cells"
 """Name of the prior of an encoder or recipe that no linear prior was made for."""
@@ -42,6 +37,16 @@ _FEWEST_WELLS = 10  # to know how wells differ
 _FEWEST_CELLS = 5  # of a well
 _USUAL_WELL = 2.0  # standard deviations of the wells' medians that are no reason
 _LIFT = 3.0  # of a cell, for each deviation by which its well goes beyond these
+
+
+def stricter(linear: LinearPrior | None) -> float:
+    """Give what is taken off the score, in log-odds, before any annotation.
+
+    Of a clean plate some 2 % of the cells are called then. Beside a few annotations, which people
+    pick among the odd cells, the score helps most without it; and the distance alone would find
+    too little.
+    """
+    return 0.0 if linear is None else _STRICTER
 
 
 class _Usual(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pytest
@@ -11,11 +10,6 @@ import pytest
 from napari_hcs_qc.assay.embeddings.training_set import AnnotatedCells, MoreCells
 from napari_hcs_qc.assay.models.train_options import TrainOptions
 from napari_hcs_qc.assay.models.validation import validate
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_hcs_qc.assay.embeddings.plate_priors import PlatePriors
 
 
 def annotated(n_others: int, n_suggested: int) -> AnnotatedCells:
@@ -73,20 +67,8 @@ def test_what_the_prior_alone_would_give_stands_beside_the_figures() -> None:
     cells = annotated(40, 0)
     is_abnormal = cells.classes == "abnormal"
     wrong = np.arange(40) < 4  # two of each class
-    linear = replace(
-        cells, priors=cast("PlatePriors", _Known(np.where(is_abnormal ^ wrong, -2, 2)))
-    )
+    linear = replace(cells, offset=np.where(is_abnormal ^ wrong, -2.0, 2.0))
     figures = validate(linear, TrainOptions(n_seeds=1))
     assert "weighted F1 would be 0.900 and their AUC 0.900, by the prior alone" in figures.sentence
     assert figures.held_out is not None
     assert sum(figures.held_out.random) == 10
-
-
-class _Known:
-    """Priors that know what they are told."""
-
-    def __init__(self, offsets: NDArray[np.float64]) -> None:
-        self._offsets = offsets.astype(np.float64)
-
-    def offsets(self, embeddings: NDArray[np.float32], _groups: object) -> NDArray[np.float64]:
-        return self._offsets[: len(embeddings)]
