@@ -250,6 +250,7 @@ class TestTheHeadOnAnAnnotatedPlate:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_of_clean_plates_few_cells_are_called_and_few_wells_flagged(tmp_path: Path) -> None:
     """20 simulated plates without any artefact, of different density and cell size.
 
