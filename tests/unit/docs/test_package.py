@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -47,7 +50,33 @@ def test_the_version_is_that_of_the_changelog_and_no_release_before_its_day() ->
     headings = re.findall(r"^## \[.+", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
     version, dev = re.match(r"(\d+\.\d+\.\d+)(\.dev0)?$", PROJECT["version"]).groups()  # type: ignore[union-attr]
     dated = rf"## \[{re.escape(version)}\] - \d{{4}}-\d\d-\d\d"
-    assert re.fullmatch(rf"## \[Unreleased\]: {re.escape(version)}" if dev else dated, headings[0])
+    unreleased = rf"## \[Unreleased\]: {re.escape(version)}"
+    assert re.fullmatch(f"{unreleased}|{dated}" if dev else dated, headings[0])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell of the machine that releases")
+@pytest.mark.parametrize(
+    ("tag", "heading", "is_right"),
+    [
+        ("v0.2.0", "## [0.2.0] - 2026-12-24", True),
+        ("v0.2.0", "## [Unreleased]: 0.2.0", False),
+        ("v0.3.0", "## [0.3.0] - 2026-12-24", False),
+    ],
+)
+def test_a_release_has_the_version_of_its_tag(
+    tmp_path: Path, tag: str, heading: str, is_right: bool
+) -> None:
+    (tmp_path / "pyproject.toml").write_text('[project]\nversion = "0.2.0.dev0"\n', "utf-8")
+    (tmp_path / "CHANGELOG.md").write_text(f"# Changelog\n\n{heading}\n", "utf-8")
+    steps = read_yaml(".github/workflows/release.yml")["jobs"]["build"]["steps"]
+    [script] = [step["run"] for step in steps if "TAG" in step.get("env", {})]
+    environment = {**os.environ, "TAG": tag}
+    done = subprocess.run(
+        ["bash", "-e", "-c", script], cwd=tmp_path, env=environment, check=False, timeout=60
+    )
+    assert (done.returncode == 0) == is_right
+    made = tomllib.loads((tmp_path / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    assert made == ("0.2.0" if is_right else "0.2.0.dev0")
 
 
 def test_every_python_that_is_tested_is_named_and_no_other() -> None:
