@@ -21,7 +21,7 @@ from napari_hcs_qc.encoders.encoder import Encoder
 from napari_hcs_qc.errors import HcsQcError, WriteError
 from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.workflow import export, steps
-from napari_hcs_qc.workflow.status import plate_status
+from napari_hcs_qc.workflow.status import assay_status
 from napari_hcs_qc.workflow.training import train
 
 if TYPE_CHECKING:
@@ -121,6 +121,9 @@ def test_figures_come_from_wells_never_seen(ran) -> None:
     report = ran.result.report.read_text(encoding="utf-8")
     assert "expected calibration error" in report
     assert "Reliability of the scores" in report
+    issues = assay_status(AssayFolder.open(ran.result.assay.path)).label_issues
+    assert ("Annotations to review" in report) == bool(issues)
+    assert all(f"{issue.plate} {issue.site}, x {issue.x_px:.0f}, " in report for issue in issues)
 
 
 def test_a_further_plate_is_judged_without_clicks(ran, assay_copy: Path, tmp_path: Path) -> None:
@@ -163,7 +166,8 @@ def test_a_plate_unlike_the_training_data_is_told(
     assert prediction.warnings
     assert "NOISY" in prediction.warnings[0]
     # It is in the report and the status too, not only on the day it was computed.
-    assert "NOISY: " in " ".join(plate_status(assay, entry.name).warnings)
+    statuses = {plate.name: plate for plate in assay_status(assay).plates}
+    assert "NOISY: " in " ".join(statuses[entry.name].warnings)
 
 
 def test_another_channel_set_is_refused(assay_copy: Path, tmp_path: Path, made) -> None:
@@ -289,7 +293,7 @@ def test_bad_sites_are_listed_and_stop_nothing(made: SimulatedPlate, tmp_path: P
     assert "could not be read" in wells.loc["A01", "flag_reason"]
     report = (tmp_path / "out" / "report.html").read_text()
     assert "A01 s1" in report
-    status = plate_status(result.assay, "SIM")
+    (status,) = assay_status(result.assay).plates
     assert sum("A0" in problem for problem in status.problems) >= 3
 
 
@@ -302,7 +306,7 @@ def test_a_vanished_plate_is_told_and_can_be_found_again(
     entry = assay.relocate_plate("SIM", moved / "SIM")
     assert entry.source == moved / "SIM"
     shutil.rmtree(moved)
-    status = plate_status(AssayFolder.open(assay_copy), "SIM")
+    (status,) = assay_status(AssayFolder.open(assay_copy)).plates
     assert "no longer at" in status.problems[0]
     with pytest.raises(HcsQcError, match="relocate"):
         load_plate(assay, "SIM")

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from napari_hcs_qc.assay.views.held_out_errors import held_out_errors, held_out_scores
+from napari_hcs_qc.assay.views.label_issues_list import label_issues
 from napari_hcs_qc.qc.reports.plate_report import Calls, CrossValidated, ModelCard
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ def model_card(
         facts.append(("Left out: site not readable", str(manifest.n_unreadable)))
     bins = None if figures is None else figures.reliability
     errors = held_out_errors(model, threshold, states or {})
+    annotations = pd.concat([state.annotations for state in states.values()]) if states else None
     return ModelCard(
         name=model.id,
         encoder=f"{encoder.name} ({encoder.architecture}), stages {', '.join(encoder.pooled)}, "
@@ -78,6 +81,14 @@ def model_card(
         else list(zip(bins.mean_p, bins.share, bins.low, bins.high, bins.n, strict=True)),
         calls=[] if figures is None else _calls(manifest, figures),
         errors=errors.examples,
+        label_issues=[
+            (
+                f"{issue.plate} {issue.site}, x {issue.x_px:.0f}, y {issue.y_px:.0f} px",
+                issue.cls,
+                issue.p_abnormal,
+            )
+            for issue in label_issues(manifest, annotations)
+        ],
         annotated_map=errors.map,
         versions=manifest.versions,
         facts=facts,

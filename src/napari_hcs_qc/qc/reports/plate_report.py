@@ -99,6 +99,8 @@ class ModelCard:
     reliability: Sequence[tuple[float, float, float, float, int]] = ()
     calls: Sequence[Calls] = ()
     errors: Sequence[ErrorExamples] = ()
+    # Annotations that the others contradict, most likely wrong first: where, class and score
+    label_issues: Sequence[tuple[str, str, float]] = ()
     annotated_map: AnnotatedMap | None = None  # none where it cannot be drawn
     versions: Mapping[str, str] = field(default_factory=dict)  # of the software, by name
     facts: Sequence[tuple[str, str]] = ()  # further rows: name and value

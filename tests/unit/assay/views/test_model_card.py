@@ -6,11 +6,13 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from napari_hcs_qc.assay.store.figures import Figures, HeldOut
+from napari_hcs_qc.assay.store.figures import Figures, HeldOut, LabelIssueRecord
 from napari_hcs_qc.assay.store.model_manifest import TrainingCell
 from napari_hcs_qc.assay.views import held_out_errors as views
+from napari_hcs_qc.assay.views import model_card as cards
 from napari_hcs_qc.assay.views.model_card import model_card
 from napari_hcs_qc.cells.recipe import get_recipe
 from napari_hcs_qc.evaluation.novelty import Novelty
@@ -88,6 +90,24 @@ def test_errors_are_told_apart_and_counted_at_the_threshold() -> None:
     assert alarms.title == "Annotated normal, called abnormal: 1 cell"
     assert misses.title == "Annotated abnormal, called normal: 1 cell"
     assert [error.title[-7:] for error in model_card(model(), 0.7).errors] == [" 1 cell", "2 cells"]
+
+
+def test_annotations_that_others_contradict_are_listed_while_they_stand(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    doubtful = model()
+    issue = LabelIssueRecord(cell=2, p_abnormal=0.9)
+    figures = doubtful.manifest.cross_validation.model_copy(update={"label_issues": (issue,)})
+    doubtful.manifest.cross_validation = figures
+    (listed,) = model_card(doubtful, 0.5).label_issues
+    assert listed == ("P A03 s1, x 5, y 5 px", CELLS[2][0], 0.9)
+    columns = ["plate", "well", "site", "y_px", "x_px", "class"]
+    nothing = SimpleNamespace(examples=(), map=None)  # no site is read
+    monkeypatch.setattr(cards, "held_out_errors", lambda *_: nothing)
+    for cls, n in ((CELLS[2][0], 1), ("unsure", 0)):
+        said = pd.DataFrame([("P", "A03", 1, 5.0, 5.0, cls)], columns=columns)
+        state: Any = SimpleNamespace(annotations=said)
+        assert len(model_card(doubtful, 0.5, {"P": state}).label_issues) == n
 
 
 def test_pictures_are_of_the_surest_errors_that_can_be_read(
