@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
+_BRIEF = {"status"}  # over before a search for garbage would pay
 _INTERRUPTED = 130  # as shells report a process that Ctrl+C ended
 
 
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _bars(options) as bars,
         ):
             command = load_command(options.command)
-            if is_process and not command.is_brief:
+            if is_process and options.command not in _BRIEF:
                 gc.enable()
             outcome = command.run(options, bars)
     except WrongArgumentsError as error:

@@ -33,4 +33,3 @@ class Command:
     help: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace, Bars], Outcome]
-    is_brief: bool = False  # over before a search for garbage would pay

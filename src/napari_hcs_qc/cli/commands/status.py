@@ -120,9 +120,5 @@ def _how(model: ModelStatus) -> str:
 
 
 STATUS = Command(
-    "status",
-    "Show plates, annotations, models, and what could not be read.",
-    add_assay,
-    _run,
-    is_brief=True,
+    "status", "Show plates, annotations, models, and what could not be read.", add_assay, _run
 )

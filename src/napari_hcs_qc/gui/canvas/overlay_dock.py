@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QEvent, QObject, QSignalBlocker, Qt, Signal
-from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QButtonGroup, QLabel, QRadioButton, QSlider
 from superqt import QLabeledDoubleSlider
 
@@ -17,7 +16,7 @@ from napari_hcs_qc.gui.canvas.mask_layer import MaskLayer
 from napari_hcs_qc.gui.canvas.novelty_line import NoveltyLine
 from napari_hcs_qc.gui.canvas.overlay_legend import OverlayLegend
 from napari_hcs_qc.gui.widgets.controls import check_box, form, row
-from napari_hcs_qc.gui.widgets.events import as_event
+from napari_hcs_qc.gui.widgets.events import as_key
 from napari_hcs_qc.gui.widgets.histogram_chart import STEPS, HistogramChart
 from napari_hcs_qc.qc.intervals import ABOUT_SCORE
 
@@ -222,7 +221,7 @@ class _Keys(QObject):
         """Take the arrow keys (0.01), Page Up and Page Down (0.1), Home and End."""
         if event.type() != QEvent.Type.KeyPress:
             return False
-        key = as_event(event, QKeyEvent).key()
+        key = as_key(event).key()
         if key not in STEPS:
             return False
         self._slider.setValue(self._slider.value() + STEPS[key])

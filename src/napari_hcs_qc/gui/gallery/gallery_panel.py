@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from qtpy.QtCore import QEvent, QSignalBlocker, Signal
-from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QPushButton, QWidget
 
 from napari_hcs_qc.assay.scoring.saved_prediction import COLUMN
@@ -36,7 +35,7 @@ from napari_hcs_qc.gui.keys.key_names import GALLERY, NEXT, key_name
 from napari_hcs_qc.gui.keys.own_keys import meaning, shown
 from napari_hcs_qc.gui.session.selection import CellId
 from napari_hcs_qc.gui.widgets.controls import combo_box, lay_out, name_parts, row, tool_button
-from napari_hcs_qc.gui.widgets.events import as_event
+from napari_hcs_qc.gui.widgets.events import as_key
 from napari_hcs_qc.gui.widgets.following import follow
 from napari_hcs_qc.gui.widgets.whole_window import WholeWindow
 from napari_hcs_qc.plates.plate import SiteKey
@@ -391,22 +390,19 @@ class GalleryPanel(QWidget):
 
     def write_keys(self) -> None:
         """Write the keys as they are now on what names them."""
-        tip = f"The gallery in the whole window, and back (key {shown(GALLERY)})."
-        self._fill.setToolTip(tip)
+        self._fill.setToolTip(f"The gallery in the whole window, and back (key {shown(GALLERY)}).")
 
     def eventFilter(self, watched: Any, event: Any) -> bool:
         """Act on the keys of the gallery; those that nothing is bound to go on as they would."""
-        kind = event.type()
-        if kind not in (QEvent.Type.KeyPress, QEvent.Type.ShortcutOverride):
+        key = as_key(event)
+        name = "" if key is None else meaning(key_name(key))
+        if key is None or self._keys.action(name) is None:
             return bool(super().eventFilter(watched, event))
-        event = as_event(event, QKeyEvent)
-        name = meaning(key_name(event))
-        if self._keys.action(name) is None:
-            return bool(super().eventFilter(watched, event))
-        event.accept()  # as an override: no shortcut of the window takes this key
-        if kind == QEvent.Type.KeyPress and name != NEXT:
-            self._keys.press(event)
-        elif kind == QEvent.Type.KeyPress and not event.isAutoRepeat():
+        key.accept()  # as an override: no shortcut of the window takes this key
+        is_press = key.type() == QEvent.Type.KeyPress
+        if is_press and name != NEXT:
+            self._keys.press(key)
+        elif is_press and not key.isAutoRepeat():
             self.select_next_open()
         return True
 

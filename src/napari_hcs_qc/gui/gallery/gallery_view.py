@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QEvent, QPoint, QRect, Qt, QTimer, Signal
-from qtpy.QtGui import QHelpEvent, QKeyEvent
+from qtpy.QtGui import QHelpEvent
 from qtpy.QtWidgets import QApplication, QToolTip
 
 from napari_hcs_qc.gui.gallery.gallery_sheet import TileSheet
 from napari_hcs_qc.gui.gallery.gallery_tiles import ANNOTATED
-from napari_hcs_qc.gui.widgets.events import as_event
+from napari_hcs_qc.gui.widgets.events import as_event, as_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -210,7 +210,7 @@ class GalleryView(TileSheet):
 
     def event(self, event: Any) -> bool:
         """Keep shortcuts of the window from taking the keys that are used here."""
-        if event.type() == QEvent.Type.ShortcutOverride and self._uses(as_event(event, QKeyEvent)):
+        if event.type() == QEvent.Type.ShortcutOverride and self._uses(as_key(event)):
             event.accept()
             return True
         return bool(super().event(event))

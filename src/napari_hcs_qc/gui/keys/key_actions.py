@@ -6,13 +6,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QObject, Qt, Signal
-from qtpy.QtGui import QKeyEvent
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.gui.keys import key_names as keys
 from napari_hcs_qc.gui.keys.key_names import key_name, keys_of
 from napari_hcs_qc.gui.keys.own_keys import meaning, read_keys, save_keys, shown, status_text
-from napari_hcs_qc.gui.widgets.events import as_event
+from napari_hcs_qc.gui.widgets.events import as_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -156,9 +155,9 @@ class _CanvasKeys(QObject):
     def eventFilter(self, _watched: Any, event: Any) -> bool:
         """Take the keys that are ours."""
         kind = event.type()
-        if kind not in (QEvent.Type.KeyPress, QEvent.Type.ShortcutOverride):
+        event = as_key(event)
+        if event is None:
             return False
-        event = as_event(event, QKeyEvent)
         name = meaning(key_name(event))
         if self._actions.action(name) is None:
             return False
@@ -194,7 +193,7 @@ class _LayerListKeys(QObject):
         """Take the keys by which a layer of ours would be deleted, or another one chosen."""
         if event.type() != QEvent.Type.KeyPress:
             return False
-        event = as_event(event, QKeyEvent)
+        event = as_key(event)
         name = key_name(event)
         if event.key() in (Qt.Key.Key_Backspace, Qt.Key.Key_Delete):
             ours = self._actions.selected_of_ours()

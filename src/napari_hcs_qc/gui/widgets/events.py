@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import qtpy
-
-if TYPE_CHECKING:
-    from qtpy.QtCore import QEvent
+from qtpy.QtCore import QEvent
+from qtpy.QtGui import QKeyEvent
 
 
 def as_event(event: Any, kind: type[QEvent]) -> Any:
@@ -21,3 +20,9 @@ def as_event(event: Any, kind: type[QEvent]) -> Any:
         return event
     sip: Any = import_module("qtpy.sip")  # its types are wrong
     return sip.wrapinstance(sip.unwrapinstance(event), kind)
+
+
+def as_key(event: Any) -> Any:
+    """Give a key that is pressed, or that no shortcut may take; None for other events."""
+    is_key = event.type() in (QEvent.Type.KeyPress, QEvent.Type.ShortcutOverride)
+    return as_event(event, QKeyEvent) if is_key else None
