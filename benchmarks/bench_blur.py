@@ -22,13 +22,15 @@ from napari_hcs_qc.plates.open import open_plate
 from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.plates.wells import well_name
 from napari_hcs_qc.qc.flags import score_plate
-from napari_hcs_qc.qc.image_quality import ChannelQuality, measure_site, quality_table
+from napari_hcs_qc.qc.image_quality import measure_site, quality_table
 from napari_hcs_qc.qc.rule import FlagRule
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from napari_hcs_qc.qc.quality_measures import ChannelQuality
 
 BLURS_PX = (0.7, 1.0, 1.4, 2.0, 2.8)
 _DIAMETER_PX = 29.0

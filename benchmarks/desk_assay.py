@@ -23,7 +23,7 @@ from napari_hcs_qc.encoders.embed.embedding_store import StoreWriter
 from napari_hcs_qc.encoders.registry import load_encoder
 from napari_hcs_qc.files import write_json
 from napari_hcs_qc.plates import open_plate
-from napari_hcs_qc.qc.image_quality import MEASURES
+from napari_hcs_qc.qc.quality_measures import MEASURES
 from napari_hcs_qc.workflow import steps
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ blurred or hazy site is seen even where no cell is found on it.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ import pandas as pd
 import scipy
 
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.qc.quality_measures import MEASURES, QUALITY_COLUMNS, ChannelQuality
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -40,46 +41,6 @@ _NAN = float("nan")
 # Mean of |x| below 3 times the median of |x|, for standard normal x.
 _TRIM = 3 * 0.6744897501960817
 _TRIMMED_MEAN = math.sqrt(2 / math.pi) * (1 - math.exp(-(_TRIM**2) / 2)) / math.erf(_TRIM / 2**0.5)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChannelQuality:
-    """What one channel of one site looks like, as numbers.
-
-    NaN stands where a measure has no meaning, such as the width of edges in an empty image.
-    """
-
-    channel: str  # name of the channel
-    # Slope of log power over log frequency of the radially averaged power spectrum, each octave
-    # of equal weight up to the Nyquist frequency: where slight blur shows
-    octave_power_slope: float
-    # CellProfiler's ImageQuality_PowerLogLogSlope: low frequencies only, sums and not means
-    power_log_log_slope: float
-    edge_width_px: float
-    saturated_share: float  # share of pixels at the saturation level of the plate's channel
-    saturated_spot_nuclei: float  # largest connected saturated area, in areas of a typical nucleus
-    background: float  # background grey value: 5th percentile of the image
-    # Background above that of the plate, as a share of the plate's intensity range
-    background_rise: float
-    background_span: float
-    bright_outside_share: float
-    # Nuclear channel only: share of the image covered by bright structures wider than nuclei
-    bright_structure_share: float
-    bright_extent_nuclei: float
-    noise: float  # standard deviation of the pixel noise in the dark half of the image, grey values
-    signal_to_noise: float  # height of the signal above the background, in units of `noise`
-    mean_intensity: float  # mean grey value
-    n_nuclei: float  # nuclear channel only: number of nuclei in the mask
-    nuclei_area_share: float  # nuclear channel only: share of the image covered by nuclei
-
-
-MEASURES: tuple[str, ...] = tuple(
-    field.name for field in fields(ChannelQuality) if field.name != "channel"
-)
-"""Names of the measures of `ChannelQuality`, in table order."""
-
-QUALITY_COLUMNS: tuple[str, ...] = ("well", "site", "channel", *MEASURES)
-"""Columns of the table of image quality: one row for each site and channel."""
 
 
 def measure_site(

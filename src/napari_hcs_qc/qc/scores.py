@@ -10,8 +10,8 @@ import pandas as pd
 
 from napari_hcs_qc.cells.by_site import CellsBySite
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.qc.image_quality import MEASURES
 from napari_hcs_qc.qc.intervals import well_intervals
+from napari_hcs_qc.qc.quality_measures import MEASURES
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import pytest
 from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.plates.wells import well_name
 from napari_hcs_qc.qc.flags import PlateScores, score_plate
-from napari_hcs_qc.qc.image_quality import QUALITY_COLUMNS
 from napari_hcs_qc.qc.intervals import Rates
+from napari_hcs_qc.qc.quality_measures import QUALITY_COLUMNS
 from napari_hcs_qc.qc.rule import FlagRule
 from napari_hcs_qc.qc.usual import usual_count, usual_share
 

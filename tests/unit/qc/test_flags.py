@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_hcs_qc.qc.image_quality import ChannelQuality
+    from napari_hcs_qc.qc.quality_measures import ChannelQuality
 
 
 def well(scores: PlateScores, name: str) -> Any:

@@ -13,8 +13,6 @@ from napari_hcs_qc.cells.intensity import ChannelRange, IntensityRanges
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.qc.image_quality import (
-    MEASURES,
-    QUALITY_COLUMNS,
     edge_width,
     measure_site,
     noise_level,
@@ -22,6 +20,7 @@ from napari_hcs_qc.qc.image_quality import (
     power_log_log_slope,
     quality_table,
 )
+from napari_hcs_qc.qc.quality_measures import MEASURES, QUALITY_COLUMNS
 
 
 @pytest.mark.parametrize("exponent", [0.0, 1.0, 2.0, 3.0])

@@ -14,12 +14,8 @@ from napari_hcs_qc.cells.by_site import CellsBySite
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.qc.flags import score_plate
-from napari_hcs_qc.qc.image_quality import (
-    MEASURES,
-    QUALITY_COLUMNS,
-    ChannelQuality,
-    quality_table,
-)
+from napari_hcs_qc.qc.image_quality import quality_table
+from napari_hcs_qc.qc.quality_measures import MEASURES, QUALITY_COLUMNS, ChannelQuality
 from napari_hcs_qc.qc.scores import (
     abnormal_cells,
     effective_class,

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.cells.imported.options import ImportOptions
     from napari_hcs_qc.cells.intensity import IntensityRanges
     from napari_hcs_qc.plates.plate import Plate, Projection, SiteKey
-    from napari_hcs_qc.qc.image_quality import ChannelQuality
+    from napari_hcs_qc.qc.quality_measures import ChannelQuality
 
 _SITES_A_PART = 16
 """Sites that are finished together; a run that was killed computes at most so many again."""

@@ -16,7 +16,7 @@ from napari_hcs_qc.documents import Document
 from napari_hcs_qc.errors import DamagedError, HcsQcError, Problem
 from napari_hcs_qc.plates.plate import Projection, SiteKey
 from napari_hcs_qc.plugins import BUILT_IN_DETECTOR
-from napari_hcs_qc.qc.image_quality import QUALITY_COLUMNS
+from napari_hcs_qc.qc.quality_measures import QUALITY_COLUMNS
 from napari_hcs_qc.read_table import read_parquet
 
 if TYPE_CHECKING:

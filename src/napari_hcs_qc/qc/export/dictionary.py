@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from napari_hcs_qc.qc.export.export_tables import CELL_TABLE, SITE_TABLE, WELL_TABLE
-from napari_hcs_qc.qc.image_quality import MEASURES
+from napari_hcs_qc.qc.quality_measures import MEASURES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -196,6 +196,6 @@ def test_the_exported_table_of_cells(state: PlateState, found: Any) -> None:
 
 
 def _measures() -> list[str]:
-    from napari_hcs_qc.qc.image_quality import MEASURES
+    from napari_hcs_qc.qc.quality_measures import MEASURES
 
     return list(MEASURES)

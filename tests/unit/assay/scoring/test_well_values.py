@@ -22,7 +22,7 @@ from napari_hcs_qc.cells.intensity import ChannelRange, IntensityRanges
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.plates.plate import PLANE_COLUMNS, Channel, Plate, SiteKey
 from napari_hcs_qc.qc.flags import score_plate
-from napari_hcs_qc.qc.image_quality import MEASURES as IMAGE_MEASURES
+from napari_hcs_qc.qc.quality_measures import MEASURES as IMAGE_MEASURES
 
 if TYPE_CHECKING:
     from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate
