@@ -1,4 +1,4 @@
-"""The measures of a whole image, see `image_quality`; whoever reads them needs no more than this."""
+"""The measures of a whole image, see `image_quality`; who reads them needs no more than this."""
 
 from __future__ import annotations
 
