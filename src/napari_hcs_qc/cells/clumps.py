@@ -103,8 +103,8 @@ def _bend(values: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
     along = smooth[2:, 1:-1] + smooth[:-2, 1:-1] - 2 * middle
     across = smooth[1:-1, 2:] + smooth[1:-1, :-2] - 2 * middle
     mixed = (smooth[2:, 2:] + smooth[:-2, :-2] - smooth[2:, :-2] - smooth[:-2, 2:]) / 4
-    bend: NDArray[np.float32] = (along + across) / 2 + np.hypot((along - across) / 2, mixed)
-    return bend * np.float32(sigma**2)
+    bend = (along + across) / 2 + np.hypot((along - across) / 2, mixed)
+    return (bend * sigma**2).astype(np.float32)
 
 
 def edge_drops(
