@@ -73,6 +73,56 @@ def test_a_speck_in_the_halo_of_a_nucleus_is_found() -> None:
     assert found.max() == 8
 
 
+def field_with(body: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    """Four round nuclei of 28 px at the corners, and another light in the middle."""
+    y, x = np.mgrid[: body.shape[0], : body.shape[1]]
+    for cy, cx in [(50, 50), (50, 270), (190, 50), (190, 270)]:
+        body[np.hypot(y - cy, x - cx) < 14] = 1000
+    noise = np.random.default_rng(seed).normal(0, 6, body.shape)
+    return 150 + ndi.gaussian_filter(body, 1.3) + noise
+
+
+@pytest.mark.parametrize(("share", "radius"), [(0.4, 3.5), (0.5, 3.5), (0.6, 3.5), (0.4, 5.0)])
+@pytest.mark.parametrize("seed", range(2))
+def test_a_dimmer_body_that_touches_a_nucleus_is_found(
+    share: float, radius: float, seed: int
+) -> None:
+    y, x = np.mgrid[:240, :320]
+    signal = np.zeros(y.shape)
+    at = 160 + 14 + radius - 0.5
+    signal[np.hypot(y - 120, x - at) < radius] = 1000 * share
+    signal[np.hypot(y - 120, x - 160) < 14] = 1000
+    found = find_nuclei(field_with(signal, seed), diameter_px=28)
+    assert found.max() == 6
+    assert found[120, 160] != found[120, round(at)] != 0
+    assert np.count_nonzero(found == found[120, 160]) == pytest.approx(np.pi * 14**2, rel=0.1)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.7, 1.3, 1.6, 2.0])
+@pytest.mark.parametrize("radius", [2.5, 4.0])
+def test_spots_in_a_nucleus_do_not_part_it(share: float, radius: float) -> None:
+    y, x = np.mgrid[:240, :320]
+    signal = np.where(np.hypot((y - 120) / 14, (x - 160) / 19) < 1, 1000.0, 0.0)
+    for dy, dx in [(-5, -8), (5, 2), (-3, 10)]:
+        signal[np.hypot(y - 120 - dy, x - 160 - dx) < radius] = 1000 * share
+    assert find_nuclei(field_with(signal, 0), diameter_px=28).max() == 5
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "hollow"), [(14, 12, 0.3), (14, 12, 0.5), (19, 10, 0.7)]
+)
+@pytest.mark.parametrize("seed", range(2))
+def test_a_dark_line_between_domes_without_a_waist_parts_them(
+    height: float, width: float, hollow: float, seed: int
+) -> None:
+    y, x = np.mgrid[:240, :320]
+    signal = np.zeros(y.shape)
+    for column, bright in [(152, 1000), (168, 800)]:
+        r = np.hypot((y - 120) / height, (x - column) / width)
+        np.maximum(signal, np.where(r < 1, bright * (1 - hollow * r**2), 0.0), out=signal)
+    assert find_nuclei(field_with(signal, seed), diameter_px=28).max() == 6
+
+
 def test_dim_cytoplasm_is_no_nuclei(draw_field: Draw, matches: Matches) -> None:
     field = draw_field((300, 400), n=12, seed=3, brightness=1000)
     y, x = np.mgrid[:300, :400]
