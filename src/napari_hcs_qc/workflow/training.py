@@ -118,7 +118,7 @@ def train(
     if before_annotations:
         options = replace(options, head="linear", simulated=())
     else:
-        check_classes(used)
+        check_classes(states.values())
     if encoder is None:
         encoder = requested_encoder(options, job=job)
     recipe = sized_recipe(assay, options, used)

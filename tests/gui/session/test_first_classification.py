@@ -81,7 +81,14 @@ def test_a_plate_is_scored_once_it_is_embedded_and_annotations_make_the_next_mod
     assert whole[suggested].all()
     assert is_high[suggested].sum() == 5
 
-    for index, cls in enumerate(("normal", "abnormal") * 3):
+    # Cells that the border cuts are not trained on.
+    desk.annotate("normal", int(np.flatnonzero(~whole[desk.view.cells.rows])[0]))
+    desk.training.retrain()
+    desk.idle()
+    assert "0 normal, 0 abnormal cells annotated (1 cut by the image border" in desk.errors()[-1]
+    desk.messages.clear()
+    chosen = np.flatnonzero(whole[desk.view.cells.rows])[:6].tolist()
+    for index, cls in zip(chosen, ("normal", "abnormal") * 3, strict=True):
         assert desk.annotate(cls, index)
     desk.training.retrain()
     desk.idle()
