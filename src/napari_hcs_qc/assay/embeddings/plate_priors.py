@@ -145,8 +145,8 @@ def prior_offsets(
     if known is None or known.prior is None:
         return None
     n_found = len(state.plate_cells.cells)
-    wells = state.cells["well"].to_numpy(str)
     if known.scores is None:
+        wells = state.plate_cells.cells["well"].to_numpy(str)
         parts = [np.empty(0)]
         for start in range(0, n_found, _ROWS_AT_ONCE):
             job.check()
@@ -154,7 +154,7 @@ def prior_offsets(
             part = slice(start, min(start + _ROWS_AT_ONCE, n_found))
             parts.append(known.prior.score(rows[part], wells[part]))
         known.scores = np.concatenate(parts)
-    added = known.prior.score(rows[n_found:], wells[n_found:])
+    added = known.prior.score(rows[n_found:], state.cells["well"].iloc[n_found:].to_numpy(str))
     return as_offset(np.concatenate([known.scores, added]))
 
 

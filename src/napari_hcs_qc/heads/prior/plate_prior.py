@@ -192,10 +192,12 @@ class PlatePrior:
     def _looks(self, cells: NDArray[Any]) -> Floats:
         """How much cells look like artefacts; NaN for one whose embedding is not finite."""
         assert self.linear is not None
-        z = self.statistics.standardised(cells)
-        looks = self.usual_linear.standardised(self.linear.score(z[:, self.columns]))
+        looks = self._linear_part(self.linear, self.statistics.standardised(cells))
         looks[~np.isfinite(cells).all(axis=1)] = np.nan
         return looks
+
+    def _linear_part(self, linear: LinearPrior, z: Floats) -> Floats:
+        return self.usual_linear.standardised(linear.score(z[:, self.columns]))
 
     def score(self, features: NDArray[Any], wells: ArrayLike | None = None) -> Floats:
         """Score cells of the plate.
@@ -218,7 +220,7 @@ class PlatePrior:
             z = self.statistics.standardised(part)
             total = _RESIDUAL_WEIGHT * self.usual_residual.standardised(self.residual.score(z))
             if self.linear is not None:
-                total += self.usual_linear.standardised(self.linear.score(z[:, self.columns]))
+                total += self._linear_part(self.linear, z)
             # Cut off, an Inf would look like any large number.
             total[~np.isfinite(part).all(axis=1)] = np.nan
             above = self.usual_sum.standardised(total) - LINE
