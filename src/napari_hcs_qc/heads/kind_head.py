@@ -70,13 +70,16 @@ class KindHead:
         usable = np.flatnonzero(np.isfinite(cells).all(axis=1))
         if not self.kinds_ or not len(usable):
             return result
-        rows = cells[usable]
-        predicted = np.full(len(rows), self.kinds_[0], dtype=object)
-        if self.head_ is not None:
-            predicted = self.head_.predict(rows).astype(object)
+        near = None
         if self.examples_ is not None:  # a head of an earlier version has none
-            predicted[self.examples_.kinds_near(rows) != predicted] = _RARER
-        result[usable] = [str(kind) or None for kind in predicted]
+            near = self.examples_.kinds_near(cells[usable])
+            usable, near = usable[near != _RARER], near[near != _RARER]
+        if self.head_ is None or not len(usable):
+            result[usable] = self.kinds_[0]
+            return result
+        predicted = self.head_.predict(cells[usable])
+        agrees = predicted != _RARER if near is None else predicted == near
+        result[usable[agrees]] = [str(kind) for kind in predicted[agrees]]
         return result
 
 
