@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from benchmarks.desk_assay import make_desk_assay
+from benchmarks.results import anon_mib, write_results
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 N_CELLS = 100_000
 _TURNS = 5
 _CLICKS = 30
+_STARTS = 3
 _BEAT_MS = 5
 
 
@@ -114,11 +116,48 @@ def main(arguments: list[str] | None = None) -> int:
     if code is not None:
         return code
     with tempfile.TemporaryDirectory() as folder:
-        measure(make_desk_assay(Path(folder) / "desk", N_CELLS))
+        assay = make_desk_assay(Path(folder) / "desk", N_CELLS)
+        figures = {**starts(assay), **measure(assay)}
+    write_results("desk", figures)
     return 0
 
 
-def measure(assay: Path) -> None:
+def starts(assay: Path) -> dict[str, Any]:
+    """Start napari alone and with the desk, in turns; until usable, and what memory that takes."""
+    opened = {"napari": next(iter(sorted(assay.parent.rglob("*.tif")))), "desk": assay}
+    seconds: dict[str, list[float]] = {name: [] for name in opened}
+    memory: dict[str, list[float]] = {name: [] for name in opened}
+    for turn in range(_STARTS + 1):
+        for name in list(opened)[:: 1 if turn % 2 else -1]:
+            command = [sys.executable, "-m", "benchmarks.desk_start", name, str(opened[name])]
+            began = time.perf_counter()
+            with subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            ) as process:
+                assert process.stdout is not None
+                if not process.stdout.readline():
+                    raise SystemExit(f"{' '.join(command)} ended before it was usable")
+                taken, mib = time.perf_counter() - began, anon_mib(process.pid)
+                process.communicate("end\n")
+            if turn:  # the first reads the libraries from the disk
+                seconds[name].append(taken)
+                memory[name].append(mib)
+    ratios = np.divide(seconds["desk"], seconds["napari"]).tolist()
+    beyond = np.subtract(memory["desk"], memory["napari"]).tolist()
+    print(
+        f"Start until usable: {np.median(seconds['desk']):.1f} s, napari alone with the same image "
+        f"{np.median(seconds['napari']):.1f} s; {np.median(beyond):.0f} MiB more"
+    )
+    return {**with_range("start / napari", ratios), **with_range("MiB beyond napari", beyond)}
+
+
+def with_range(name: str, values: list[float], digits: int = 2) -> dict[str, Any]:
+    """Give the median of some turns, and the least and the most of them."""
+    least, most = (round(float(extreme), digits) for extreme in (min(values), max(values)))
+    return {name: round(float(np.median(values)), digits), f"{name}, range": [least, most]}
+
+
+def measure(assay: Path) -> dict[str, Any]:
     """Measure on an assay whose embeddings are ready."""
     import napari
 
@@ -215,6 +254,19 @@ def measure(assay: Path) -> None:
         wait(lambda: not session.jobs.running)
     print(f"  event loop: {spread(heart.late_ms)}")
     viewer.close()
+    repaint = float(np.median(alone))
+    return {
+        **with_range("Retrain, s", seconds),
+        **with_range("Retrain / bare product", [one / product_s for one in seconds]),
+        "Retrain, steps in the background": steps[-1],
+        **with_range("napari's repaint, ms", alone, 0),
+        "Retrain: event loop late beyond napari's repaint, ms": round(late.max() - repaint),
+        **with_range("click to its colour, ms", clicks, 0),
+        **with_range("going to a site, ms", sites, 0),
+        "threshold: event loop late beyond napari's repaint, ms": round(
+            max(heart.late_ms) - repaint
+        ),
+    }
 
 
 def bare_product(rows: Any, n_columns: int) -> float:

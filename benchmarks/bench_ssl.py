@@ -48,8 +48,13 @@ from napari_hcs_qc.study.ssl.crop_stream import CropStream
 from napari_hcs_qc.study.ssl.distributed import World
 from napari_hcs_qc.study.ssl.methods.deepclusterv2 import DeepClusterV2
 from napari_hcs_qc.study.ssl.methods.method_registry import make_method
-from napari_hcs_qc.study.ssl.pretrain_assay import PretrainOptions, pretrain_encoder
-from napari_hcs_qc.study.ssl.pretrain_settings import METHOD_NAMES, PRESET_NAMES, preset
+from napari_hcs_qc.study.ssl.pretrain_assay import pretrain_encoder
+from napari_hcs_qc.study.ssl.pretrain_settings import (
+    METHOD_NAMES,
+    PRESET_NAMES,
+    PretrainOptions,
+    preset,
+)
 from napari_hcs_qc.study.ssl.start_weights import SCRATCH
 from napari_hcs_qc.study.ssl.train_encoder import Training
 from napari_hcs_qc.study.ssl.training_step import Stepper

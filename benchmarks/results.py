@@ -14,6 +14,8 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 from napari_hcs_qc.files import write_text
 from napari_hcs_qc.heads.threads import n_processors
 from napari_hcs_qc.qc.reports.figures import SERIES, new_figure, styled, to_svg
@@ -46,8 +48,31 @@ def machine() -> dict[str, Any]:
     if hasattr(os, "sysconf"):
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         found["memory_gib"] = round(total / 2**30, 1)
-        found["load_before"] = round(os.getloadavg()[0], 2)
+        found["load"] = round(os.getloadavg()[0], 2)
     return found
+
+
+class OtherWork:
+    """How many processors other programs kept busy since this was made, or last asked."""
+
+    def __init__(self) -> None:
+        self._before = self._now()
+
+    def processors(self) -> float:
+        """Give it, and begin anew."""
+        before, self._before = self._before, self._now()
+        seconds, busy = (now - then for now, then in zip(self._before, before, strict=True))
+        return round(max(0.0, busy) / max(seconds, 1e-9), 2)
+
+    @staticmethod
+    def _now() -> tuple[float, float]:
+        whole, mine = psutil.cpu_times(), psutil.Process().cpu_times()
+        busy = sum(whole) - whole.idle - getattr(whole, "iowait", 0.0)
+        busy -= getattr(whole, "guest", 0.0) + getattr(whole, "guest_nice", 0.0)  # counted twice
+        return time.monotonic(), busy - sum(mine[:4])  # its own, and that of ended children
+
+
+_OTHERS = OtherWork()
 
 
 def versions() -> dict[str, str]:
@@ -68,7 +93,7 @@ def write_results(name: str, figures: Mapping[str, Any], folder: Path = FOLDER) 
     data = {
         "benchmark": name,
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
-        "machine": machine(),
+        "machine": {**machine(), "other_work": _OTHERS.processors()},
         "versions": versions(),
         "figures": figures,
     }

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch.nn import functional
 
 from napari_hcs_qc.errors import HcsQcError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import torch
     from numpy.typing import ArrayLike, NDArray
 
     from napari_hcs_qc.cells.recipe import CropRecipe
@@ -61,6 +60,9 @@ def cut_crops(
     groups: Sequence[Sequence[int]],
 ) -> torch.Tensor:
     """Cut every view of every cell, ready for the encoder."""
+    import torch
+    from torch.nn import functional
+
     views: list[torch.Tensor] = []
     size = (recipe.input_px, recipe.input_px)
     sides_px = recipe.sides_px

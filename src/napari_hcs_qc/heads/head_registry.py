@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.dense import DenseHead
 from napari_hcs_qc.heads.forest import ForestHead
+from napari_hcs_qc.heads.head_names import FINE_TUNED, HEAD_NAMES
 from napari_hcs_qc.heads.knn import KNNHead
 from napari_hcs_qc.heads.linear.linear_head import LinearHead
 from napari_hcs_qc.heads.paper import PaperLinearHead
@@ -27,15 +28,6 @@ HEADS: dict[str, type[Head]] = {
     "finetune": DenseHead,
 }
 """Head classes by the name in a file; `linear` is the default."""
-
-WITH_PRIOR = "linear"
-"""The head that takes what is known without annotations as an offset."""
-
-FINE_TUNED: tuple[str, ...] = ("finetune", "finetune-paper")
-"""Heads that are trained on crops together with their encoder: ours, and as the paper does."""
-
-HEAD_NAMES: tuple[str, ...] = (*HEADS, "finetune-paper")
-"""What a user can ask for."""
 
 _MAKERS: dict[str, Callable[[int, PlateDirections | None], Head]] = {
     "linear": lambda seed, plate: LinearHead(plate=plate, random_state=seed),

@@ -1,19 +1,18 @@
-"""The steps for a person at a desk: inputs frozen when they start, plates kept open."""
+"""The steps for a person at a desk: inputs frozen when they start, plates kept open.
+
+What takes seconds to import (PyTorch, scikit-learn, anndata) is imported by the step that needs it,
+in the thread of its job: the window opens without.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari_hcs_qc.assay.embeddings.artefact_maps import ArtefactMaps
 from napari_hcs_qc.assay.embeddings.embed_plate import fill_store, stored_plate
-from napari_hcs_qc.assay.embeddings.plate_priors import prior_offsets
-from napari_hcs_qc.assay.embeddings.plate_sample import sampled_directions
 from napari_hcs_qc.assay.models.model_in_use import chosen_model
 from napari_hcs_qc.assay.models.train_options import requested_encoder
-from napari_hcs_qc.assay.models.training import sized_recipe
 from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate, score
-from napari_hcs_qc.assay.scoring.prediction import predict
 from napari_hcs_qc.assay.scoring.saved_prediction import load_prediction
 from napari_hcs_qc.assay.store.plate_state import open_assay_plate
 from napari_hcs_qc.assay.store.platemap import with_platemap
@@ -21,18 +20,13 @@ from napari_hcs_qc.assay.store.platemap_match import check_platemap, keep_platem
 from napari_hcs_qc.assay.views.open_assay import OpenPlate, load_open_plate
 from napari_hcs_qc.assay.views.plate_look import PlateLook, look_at
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.heads.head_registry import WITH_PRIOR
 from napari_hcs_qc.heads.prior.linear_prior import find_prior
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.plates.first_look import looked_at
 from napari_hcs_qc.plates.remote import RemoteImagesError
-from napari_hcs_qc.workflow import model_history, steps
+from napari_hcs_qc.workflow import steps
 from napari_hcs_qc.workflow.cell_options import CellOptions, nuclear_channel
-from napari_hcs_qc.workflow.crop_export import CropsWritten, write_crops
-from napari_hcs_qc.workflow.export import export, report
 from napari_hcs_qc.workflow.labels_in_out import LabelsImported, write_annotations
-from napari_hcs_qc.workflow.measuring import add_figures, add_learning_curve
-from napari_hcs_qc.workflow.training import Trained, train
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,8 +44,9 @@ if TYPE_CHECKING:
     from napari_hcs_qc.cells.recipe import CropRecipe
     from napari_hcs_qc.encoders.encoder import Encoder
     from napari_hcs_qc.plates.plate import SiteKey
-    from napari_hcs_qc.workflow.crop_export import Source
+    from napari_hcs_qc.workflow.crop_export import CropsWritten, Source
     from napari_hcs_qc.workflow.model_history import Comparison
+    from napari_hcs_qc.workflow.training import Trained
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -131,6 +126,10 @@ def _know_plates(
     job: Job,
 ) -> None:
     """Find what is known of the plates without annotations now, so that Retrain need not."""
+    from napari_hcs_qc.assay.embeddings.plate_priors import prior_offsets
+    from napari_hcs_qc.assay.embeddings.plate_sample import sampled_directions
+    from napari_hcs_qc.heads.head_names import WITH_PRIOR
+
     states, stores = frozen.joined(), frozen.folder.embeddings_folder
     used = [state for state in states.values() if len(state.training)]
     sampled_directions(used or list(states.values()), recipe, encoder, stores)
@@ -143,20 +142,41 @@ def _know_plates(
 
 def _ready(frozen: Frozen, job: Job) -> tuple[Encoder, CropRecipe]:
     """Give the encoder, and the recipe for the nuclei of the assay's first plate."""
+    from napari_hcs_qc.assay.models.training import sized_recipe
+
     encoder = requested_encoder(frozen.options, job=job)
     return encoder, sized_recipe(frozen.folder, frozen.options, [*frozen.states.values()])
+
+
+def devices(*, job: Job = NO_JOB) -> dict[str, str]:
+    """List the devices of this machine on which encoders can run, and what they are called."""
+    job.report(0, 0, "Looking for devices")
+    import torch
+
+    from napari_hcs_qc.encoders.encoder import choose_device
+
+    found = {"auto": f"auto ({choose_device('auto').type})", "cpu": "cpu"}
+    if torch.cuda.is_available():
+        found["cuda"] = "cuda"
+    if torch.backends.mps.is_available():
+        found["mps"] = "mps"
+    return found
 
 
 def artefact_map(
     frozen: Frozen, plate: str, site: SiteKey, *, job: Job = NO_JOB
 ) -> NDArray[np.float32]:
     """Show where on a site something lies that is unlike its plate."""
+    from napari_hcs_qc.assay.embeddings.artefact_maps import ArtefactMaps
+
     encoder, recipe = _ready(frozen, job)
     return ArtefactMaps(frozen.states[plate], recipe, encoder).of_site(site, job=job)
 
 
 def train_and_score(frozen: Frozen, note: str = "", *, job: Job = NO_JOB) -> Trained:
     """Fit a head on all annotations and score every plate with it; its figures follow."""
+    from napari_hcs_qc.workflow.training import train
+
     return train(
         frozen.folder,
         frozen.options,
@@ -170,6 +190,8 @@ def train_and_score(frozen: Frozen, note: str = "", *, job: Job = NO_JOB) -> Tra
 
 def score_before_annotations(frozen: Frozen, *, job: Job = NO_JOB) -> Trained:
     """Score every plate by what is known without annotations."""
+    from napari_hcs_qc.workflow.training import train
+
     return train(
         frozen.folder,
         frozen.options,
@@ -183,18 +205,34 @@ def score_before_annotations(frozen: Frozen, *, job: Job = NO_JOB) -> Trained:
 
 def measure_model(frozen: Frozen, model: str, *, job: Job = NO_JOB) -> Model:
     """Cross-validate a model that was trained on just these annotations; figures are kept."""
+    from napari_hcs_qc.workflow.measuring import add_figures
+
     return add_figures(frozen.folder, model, frozen.joined(), frozen.options, job=job)
 
 
 def measure_curve(frozen: Frozen, model: str, *, job: Job = NO_JOB) -> Model:
     """Measure how the figures of that model grow with the annotations; the curve is kept."""
+    from napari_hcs_qc.workflow.measuring import add_learning_curve
+
     return add_learning_curve(frozen.folder, model, frozen.joined(), frozen.options, job=job)
+
+
+def measure_novelty(
+    frozen: Frozen, model: Model, scored: Mapping[str, ScoredPlate], *, job: Job = NO_JOB
+) -> dict[str, ScoredPlate]:
+    """Measure the novelty of the cells of scored plates, and keep it."""
+    from napari_hcs_qc.workflow.measuring import add_novelty
+
+    return add_novelty(frozen.folder, model, scored, device=frozen.options.device, job=job)
 
 
 def restore_model(
     frozen: Frozen, model: str, *, job: Job = NO_JOB
 ) -> tuple[Model, dict[str, ScoredPlate]]:
     """Use an older model again, until the next retraining."""
+    from napari_hcs_qc.assay.scoring.prediction import predict
+    from napari_hcs_qc.workflow import model_history
+
     folder, states = frozen.folder, frozen.joined()
     restored = chosen_model(folder, model)
     # Plates and cells that were added since it was trained, it has not scored yet.
@@ -213,6 +251,8 @@ def restore_model(
 
 def compare_models(frozen: Frozen, older: str, newer: str, *, job: Job = NO_JOB) -> Comparison:
     """Compare two models and what they predict for the plates."""
+    from napari_hcs_qc.workflow import model_history
+
     return model_history.compare(frozen.folder, frozen.joined(), older, newer, job=job)
 
 
@@ -257,6 +297,8 @@ def write_results(
     job: Job = NO_JOB,
 ) -> tuple[Path, ...]:
     """Write the tables and the report of all plates, scored as `score_again` does."""
+    from napari_hcs_qc.workflow.export import export, report
+
     # Another window, or a command, may have decided on wells meanwhile.
     verdicts = frozen.folder.journal().verdicts()
     plates = [
@@ -349,4 +391,6 @@ def export_crops(
     scored: Sequence[ScoredPlate], out: Path, source: Source, *, job: Job = NO_JOB
 ) -> CropsWritten:
     """Write crops of cells by class, with pictures of their sites."""
+    from napari_hcs_qc.workflow.crop_export import write_crops
+
     return write_crops(scored, out, source=source, overlays=True, job=job)

@@ -18,7 +18,7 @@ from napari_hcs_qc.assay.scoring.saved_prediction import load_prediction, save_p
 from napari_hcs_qc.assay.store.assay_folder import AssayBusyError
 from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.assay.store.saved_model import change_manifest
-from napari_hcs_qc.heads.head_registry import FINE_TUNED
+from napari_hcs_qc.heads.head_names import FINE_TUNED
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.run_in_thread import run_in_thread
 from napari_hcs_qc.workflow.training import PATIENCE_S

@@ -12,7 +12,6 @@ from napari_hcs_qc.assay.embeddings.embed_plate import stored_plate
 from napari_hcs_qc.assay.models.model_in_use import chosen_model
 from napari_hcs_qc.assay.models.train_options import model_encoder
 from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate, score
-from napari_hcs_qc.assay.scoring.prediction import predict
 from napari_hcs_qc.assay.scoring.saved_prediction import load_prediction
 from napari_hcs_qc.assay.store.saved_model import change_manifest, model_folders, read_manifest
 from napari_hcs_qc.errors import HcsQcError
@@ -165,6 +164,8 @@ def _scored(
                 f"Model {model.id} has not classified plate {name}, and its embeddings are "
                 f"missing; run: hcs-qc predict {quote(str(assay.path))} --model {model.id}."
             )
+        from napari_hcs_qc.assay.scoring.prediction import predict
+
         predict(assay, [name], model, states=states, encoder=encoder, job=job.silent())
     return score(assay, [name], model=model, states=states)[0]
 

@@ -52,7 +52,8 @@ from napari_hcs_qc.assay.store.saved_model import (
     save_heads,
 )
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.heads.head_registry import FINE_TUNED, WITH_PRIOR, make_head
+from napari_hcs_qc.heads.head_names import FINE_TUNED, WITH_PRIOR
+from napari_hcs_qc.heads.head_registry import make_head
 from napari_hcs_qc.heads.prior.linear_prior import find_prior
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.run_in_thread import run_in_thread

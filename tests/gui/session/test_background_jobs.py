@@ -123,6 +123,20 @@ def test_what_was_cancelled_before_it_began_is_never_begun(
     assert called == []
 
 
+def test_what_waits_for_an_event_begins_with_it_and_can_be_cancelled(
+    jobs: BackgroundJobs, qtbot: QtBot
+) -> None:
+    event, begun = threading.Event(), threading.Event()
+    job = jobs.start("Then", lambda **_job: begun.set(), slot="then", after=event)
+    never = jobs.start("Never", lambda **_job: begun.set(), slot="never", after=threading.Event())
+    with qtbot.waitSignal(never.cancelled, timeout=5000):
+        never.cancel()
+    assert job.is_running and not begun.is_set()
+    with qtbot.waitSignal(job.finished, timeout=5000):
+        event.set()
+    assert begun.is_set()
+
+
 def test_jobs_of_other_slots_go_on_side_by_side(jobs: BackgroundJobs, qtbot: QtBot) -> None:
     first = jobs.start("First", count, 20, slot="first")
     second = jobs.start("Second", count, 2, slot="second")

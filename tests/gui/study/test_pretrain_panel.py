@@ -15,7 +15,8 @@ from napari_hcs_qc.gui.train.encoder_dock import EncoderDock
 from napari_hcs_qc.gui.train.encoder_table import EncoderTable
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
 from napari_hcs_qc.study.gui.training_view import LossChart, NeighboursView
-from napari_hcs_qc.study.ssl.pretrain_assay import CHECKPOINT, PretrainOptions
+from napari_hcs_qc.study.ssl.pretrain_assay import CHECKPOINT
+from napari_hcs_qc.study.ssl.pretrain_settings import PretrainOptions
 from napari_hcs_qc.study.ssl.training_state import Neighbours
 
 if TYPE_CHECKING:

@@ -28,7 +28,8 @@ from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.finetune import PRESETS
 from napari_hcs_qc.job import Cancelled, Job
 from napari_hcs_qc.study.ssl import pretrain_assay
-from napari_hcs_qc.study.ssl.pretrain_assay import CHECKPOINT, PretrainOptions, pretrain_encoder
+from napari_hcs_qc.study.ssl.pretrain_assay import CHECKPOINT, pretrain_encoder
+from napari_hcs_qc.study.ssl.pretrain_settings import PretrainOptions
 from napari_hcs_qc.workflow import steps
 from napari_hcs_qc.workflow.training import train
 

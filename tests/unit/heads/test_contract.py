@@ -13,6 +13,7 @@ from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.check_annotated import AnnotationsError
 from napari_hcs_qc.heads.dense import DenseHead
 from napari_hcs_qc.heads.forest import ForestHead
+from napari_hcs_qc.heads.head_names import ABOUT_HEADS
 from napari_hcs_qc.heads.head_registry import HEADS, head_name, make_head
 from napari_hcs_qc.heads.knn import KNNHead
 from napari_hcs_qc.heads.linear.linear_head import LinearHead
@@ -149,3 +150,7 @@ def test_the_papers_head_is_the_papers_recipe(cells: Any) -> None:
             weight, bias = weight - rate * speed_w, bias - rate * speed_b
     np.testing.assert_allclose(ours.coef_, weight, atol=2e-3)
     np.testing.assert_allclose(ours.intercept_, bias, atol=2e-3)
+
+
+def test_every_head_is_described() -> None:
+    assert list(ABOUT_HEADS) == list(HEADS)

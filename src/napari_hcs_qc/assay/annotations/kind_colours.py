@@ -6,7 +6,6 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from skimage.color import deltaE_ciede2000, rgb2lab
 
 from napari_hcs_qc.errors import HcsQcError
 
@@ -96,6 +95,8 @@ def _differences(first: Sequence[str], second: Collection[str]) -> NDArray[np.fl
 
     An abnormal cell that looks normal is worse than one that looks like another kind.
     """
+    from skimage.color import deltaE_ciede2000
+
     ciede2000: Any = deltaE_ciede2000  # it has no types
     difference: NDArray[np.float64] = ciede2000(_lab(first)[:, :, None], _lab([*second])[:, None])
     return np.where(np.array([*second]) == NORMAL_COLOUR, difference / 2, difference)
@@ -103,6 +104,8 @@ def _differences(first: Sequence[str], second: Collection[str]) -> NDArray[np.fl
 
 def _lab(colours: Sequence[str]) -> NDArray[np.float64]:
     """Colours as people with each kind of vision see them, (visions, colours, 3) in CIELAB."""
+    from skimage.color import rgb2lab
+
     light = np.clip(np.einsum("vij,nj->vni", _VISIONS, _linear(colours)), 0, 1)
     rgb = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
     lab: NDArray[np.float64] = rgb2lab(rgb)

@@ -6,8 +6,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-
 from napari_hcs_qc.assay.models.train_options import requested_encoder, requested_recipe
 from napari_hcs_qc.encoders.registry import load_encoder
 from napari_hcs_qc.job import NO_JOB, Job
@@ -43,6 +41,8 @@ class EncoderSpeed:
 
 def measure_encoder(options: TrainOptions, *, job: Job = NO_JOB) -> EncoderSpeed:
     """Load the encoder of some options and measure it on noise, for some two seconds."""
+    import torch
+
     recipe = requested_recipe(options)
     name = options.encoder_name
     # Not the cached one: to measure another must not push out the one that retraining uses.

@@ -30,7 +30,8 @@ from napari_hcs_qc.assay.store.saved_model import new_model_folder
 from napari_hcs_qc.encoders.weights import CUSTOM_WEIGHTS
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.files import fingerprint
-from napari_hcs_qc.heads.head_registry import FINE_TUNED, make_head
+from napari_hcs_qc.heads.head_names import FINE_TUNED
+from napari_hcs_qc.heads.head_registry import make_head
 from napari_hcs_qc.heads.kind_head import MIN_PER_KIND, KindHead
 from napari_hcs_qc.heads.linear.linear_head import LinearHead
 from napari_hcs_qc.heads.linear.scoring import ABNORMAL, NORMAL

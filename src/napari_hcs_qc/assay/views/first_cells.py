@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.cluster import KMeans
 
 from napari_hcs_qc.heads.linear.plate_directions import plate_directions
 from napari_hcs_qc.heads.threads import one_blas_thread
@@ -100,6 +99,8 @@ def starting_cells_by_score(
 
 def _typical(cells: NDArray[np.float64], n: int, seed: int) -> NDArray[np.int64]:
     """Rows of the cells nearest to the centres of `n` groups, in the order of the groups."""
+    from sklearn.cluster import KMeans
+
     if n < 1:
         return np.empty(0, dtype=np.int64)
     grouped = KMeans(min(n, len(cells)), n_init=_INITS, random_state=seed).fit(cells)

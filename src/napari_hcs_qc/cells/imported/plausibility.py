@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
+import scipy  # its parts are loaded when they are first used: `stats` takes a second
 from scipy.spatial import cKDTree
-from scipy.stats import binom
 
 from napari_hcs_qc.cells.by_site import CellsBySite
 from napari_hcs_qc.cells.detect import find_cells, plate_diameter
@@ -376,7 +376,7 @@ def _is_clear(n_hit: int, n: int, chance: float) -> bool:
     """Tell whether so many hits are clearly more than by chance (exact binomial test)."""
     if n == 0:
         return False
-    p_value = float(binom.sf(n_hit - 1, n, min(chance, 1.0)))
+    p_value = float(scipy.stats.binom.sf(n_hit - 1, n, min(chance, 1.0)))
     excess = (n_hit / n - chance) / max(1e-9, 1 - chance)
     # A handful of rows cannot reach the level: there it suffices that most are hits.
     return excess >= _EXCESS and (p_value < _P_VALUE or (n < _FEW_ROWS and excess >= _BETTER))
@@ -390,10 +390,12 @@ def _is_better(
     chance = max(chance, 1 / (4 * n))
     if (n_hit / n - chance) / max(1e-9, 1 - chance) < _BETTER:
         return False
-    if binom.sf(n_hit - 1, n, chance) > 0.01 / max(1, n_tried):
+    if scipy.stats.binom.sf(n_hit - 1, n, chance) > 0.01 / max(1, n_tried):
         return False
     gained, lost = int((hits & ~base).sum()), int((base & ~hits).sum())
-    return gained >= _LEAST_GAIN and bool(binom.sf(gained - 1, gained + lost, 0.5) < 0.1)
+    return gained >= _LEAST_GAIN and bool(
+        scipy.stats.binom.sf(gained - 1, gained + lost, 0.5) < 0.1
+    )
 
 
 def _readings(

@@ -9,7 +9,6 @@ from qtpy.QtWidgets import QFileDialog
 
 from napari_hcs_qc.text import count_of
 from napari_hcs_qc.workflow import desk_steps
-from napari_hcs_qc.workflow.crop_export import crops_text
 
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
@@ -91,5 +90,7 @@ def ask_where_crops_go(session: Session, source: Source, parent: QWidget | None)
 
 
 def _show_written(session: Session, written: CropsWritten) -> None:
+    from napari_hcs_qc.workflow.crop_export import crops_text
+
     level = "warning" if written.unreadable else "info"
     session.message.emit(level, crops_text(written))

@@ -67,11 +67,12 @@ def workspace_of(viewer: ViewerModel) -> Workspace:
         training=training,
         view=SiteView(viewer, session),
     )
+    training.wait_for_drawing(workspace.view.shown)
     _WORKSPACES[id(viewer)] = workspace
     if main_window is not None:
         _Closing(workspace, main_window)
         _slow_signs(main_window)
-        _pass_over(training)
+        _pass_over(session, training)
     return workspace
 
 
@@ -80,7 +81,7 @@ def has_workspace(viewer: ViewerModel) -> bool:
     return id(getattr(viewer, "__wrapped__", viewer)) in _WORKSPACES
 
 
-def _pass_over(training: TrainingTasks) -> None:
+def _pass_over(session: Session, training: TrainingTasks) -> None:
     """Let the search for garbage pass over what is there by now, until the window is closed.
 
     napari, PyTorch and the rest are a million objects; each search through them all would stop the
@@ -88,11 +89,15 @@ def _pass_over(training: TrainingTasks) -> None:
     """
     gc.freeze()
 
-    def with_models() -> None:  # by now what fits models has been imported, too
-        training.model_changed.disconnect(with_models)
-        gc.freeze()
+    def follow_once(signal: Any) -> None:
+        def once() -> None:
+            signal.disconnect(once)
+            gc.freeze()
 
-    training.model_changed.connect(with_models)
+        signal.connect(once)
+
+    follow_once(training.model_changed)
+    follow_once(session.models.embeddings_changed)  # by now PyTorch has been imported
 
 
 def _slow_signs(window: Any) -> None:

@@ -21,6 +21,7 @@ _LOG = logging.getLogger(__name__)
 _POLL_MS = 500  # between looks at progress: each that is shown repaints the window
 _CLOSE_S = 20.0
 _BAR_AFTER_S = 1.0
+_EVENT_WITHIN_S, _LOOK_S = 10.0, 0.02
 """What is quicker shows no bar: its animation repaints the whole window, canvas and all, which
 without a graphics card takes more of the processor than the work."""
 
@@ -91,6 +92,14 @@ class BackgroundJob(QObject):
     def wait(self, seconds: float) -> bool:
         """Wait before the work begins; tells whether it was cancelled meanwhile."""
         return self._stop.wait(seconds)
+
+    def waits_for(self, event: threading.Event | None) -> bool:
+        """Wait for an event, for some seconds at most; tells whether the work goes on."""
+        until = time.monotonic() + _EVENT_WITHIN_S
+        while event is not None and not event.is_set() and time.monotonic() < until:
+            if self.wait(_LOOK_S):
+                return False
+        return not self.should_stop()
 
     def should_stop(self) -> bool:
         """Whether the work should stop."""
@@ -172,9 +181,10 @@ class BackgroundJobs(QObject):
         slot: str,
         quiet: bool = False,
         after_s: float = 0.0,
+        after: threading.Event | None = None,
         **kwargs: Any,
     ) -> BackgroundJob:
-        """Run ``function(*args, job=…, **kwargs)`` in a thread."""
+        """Run ``function(*args, job=…, **kwargs)`` in a thread; soon, where `after` never comes."""
         job = BackgroundJob(title, slot, self, is_quiet=quiet)
         if self._is_closed:  # the viewer is closing: what would begin now ends at once
             job.cancel()
@@ -183,7 +193,7 @@ class BackgroundJobs(QObject):
             return job
 
         def run() -> _Outcome:
-            if job.wait(after_s):
+            if job.wait(after_s) or not job.waits_for(after):
                 return _Outcome(is_cancelled=True)
             try:
                 return _Outcome(function(*args, job=Job(job.report, job.should_stop), **kwargs))

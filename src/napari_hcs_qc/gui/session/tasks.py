@@ -16,6 +16,7 @@ from napari_hcs_qc.workflow import desk_steps
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
+    from threading import Event
 
     import numpy as np
     from numpy.typing import NDArray
@@ -74,13 +75,18 @@ class Tasks(TaskGroup):
         job.finished.connect(lambda rows: self._embedded(chosen, rows))
         return job
 
-    def find_embeddings(self) -> BackgroundJob | None:
+    def find_embeddings(self, *, after: Event | None = None) -> BackgroundJob | None:
         """Load the encoder, and the embeddings that are on disk, so that Retrain need not wait."""
         frozen = self.freeze()
         if frozen is None:
             return None
         job = self._session.start(
-            "Loading embeddings", desk_steps.find_embeddings, frozen, slot="embed", quiet=True
+            "Loading embeddings",
+            desk_steps.find_embeddings,
+            frozen,
+            slot="embed",
+            quiet=True,
+            after=after,
         )
         chosen = self._session.options.value()
         job.finished.connect(lambda rows: self._embedded(chosen, rows) if rows else None)

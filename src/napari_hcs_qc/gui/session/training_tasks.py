@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer, Signal
@@ -10,12 +11,13 @@ from napari_hcs_qc.assay.embeddings.plate_priors import out_of_range, why_no_pri
 from napari_hcs_qc.assay.store.saved_model import model_folders
 from napari_hcs_qc.gui.session.task_group import TaskGroup
 from napari_hcs_qc.gui.session.threshold_keeper import SETTLE_MS
-from napari_hcs_qc.heads.head_registry import FINE_TUNED
+from napari_hcs_qc.heads.head_names import FINE_TUNED
 from napari_hcs_qc.workflow import desk_steps, model_history
-from napari_hcs_qc.workflow.measuring import add_novelty
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from qtpy.QtCore import SignalInstance
 
     from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate
     from napari_hcs_qc.assay.store.saved_model import Model
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from napari_hcs_qc.gui.session.session import Session
     from napari_hcs_qc.gui.session.tasks import Tasks
     from napari_hcs_qc.workflow.training import Trained
+
+_PAINTED_MS = 100  # after a site is in the layers
 
 
 class TrainingTasks(TaskGroup):
@@ -39,6 +43,8 @@ class TrainingTasks(TaskGroup):
         self._folder = session.assay.folder
         self._score_once_more = False
         self._is_closing = False
+        self._waits_for_drawing, self._is_drawn = False, threading.Event()
+        self._is_drawn.set()
         self._pause = QTimer(self)
         self._pause.setSingleShot(True)
         self._pause.setInterval(SETTLE_MS)
@@ -148,7 +154,9 @@ class TrainingTasks(TaskGroup):
         )
         job.finished.connect(self._show_figures)
 
-    def measure_novelty(self, *, after_s: float = 0.0) -> BackgroundJob | None:
+    def measure_novelty(
+        self, *, after_s: float = 0.0, after: threading.Event | None = None
+    ) -> BackgroundJob | None:
         """Measure the novelty of the cells, where that was not done yet."""
         models = self._session.models
         model = models.model
@@ -164,14 +172,14 @@ class TrainingTasks(TaskGroup):
             return None
         job = self._session.start(
             "Computing novelty",
-            add_novelty,
-            frozen.folder,
+            desk_steps.measure_novelty,
+            frozen,
             model,
             missing,
-            device=frozen.options.device,
             slot="novelty",
             quiet=True,
             after_s=after_s,
+            after=after,
         )
         job.finished.connect(lambda measured: models.set_novelty(model, measured))
         return job
@@ -319,9 +327,23 @@ class TrainingTasks(TaskGroup):
         self.next_note = ""
         self.model_changed.emit()
         models = self._session.models
+        if self._waits_for_drawing:
+            self._is_drawn.clear()
         if models.model is not None and models.all_scored:
-            self._tasks.find_embeddings()
-            self.measure_novelty()
+            self._tasks.find_embeddings(after=self._is_drawn)
+            self.measure_novelty(after=self._is_drawn)
+
+    def wait_for_drawing(self, shown: SignalInstance) -> None:
+        """Load embeddings only once the first site of an assay is drawn.
+
+        What is imported for them would hold the picture up for seconds.
+        """
+        self._waits_for_drawing = True
+        painted = QTimer(self)
+        painted.setSingleShot(True)
+        painted.setInterval(_PAINTED_MS)
+        painted.timeout.connect(self._is_drawn.set)
+        shown.connect(lambda _: painted.start())
 
     def _annotated(self) -> None:
         self._clicks_since += 1

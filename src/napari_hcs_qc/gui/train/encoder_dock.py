@@ -7,14 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QSignalBlocker, QTimer, Signal
 from qtpy.QtWidgets import QFileDialog, QSizePolicy
 
 from napari_hcs_qc.assay.models.train_options import requested_recipe
 from napari_hcs_qc.assay.views.recipe_text import recipe_text
 from napari_hcs_qc.cells.recipe import DEFAULT_RECIPE, PRESETS, get_recipe
-from napari_hcs_qc.encoders.encoder import choose_device
 from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, list_custom_encoders, list_encoders
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.gui.canvas.dock import Dock
@@ -38,14 +36,18 @@ from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
 from napari_hcs_qc.job import duration
 from napari_hcs_qc.plugins import PRETRAIN_PANEL, load
 from napari_hcs_qc.text import count_of
+from napari_hcs_qc.workflow import desk_steps
 
 if TYPE_CHECKING:
+    from qtpy.QtGui import QShowEvent
+
     from napari_hcs_qc.assay.models.encoder_speed import EncoderSpeed
     from napari_hcs_qc.assay.models.train_options import TrainOptions
     from napari_hcs_qc.encoders.registry import EncoderInfo
 
 _NONE_TRAINED = "None yet; train one on this assay's own cells below."
 _BY_STAIN = "auto"
+_ANY_MACHINE = {"auto": "auto", "cpu": "cpu"}
 
 
 class EncoderDock(Dock):
@@ -57,6 +59,7 @@ class EncoderDock(Dock):
         self._tasks = self._workspace.tasks
         self._options = self._session.options.value()
         self._speeds: dict[tuple[str, Path | None, str], EncoderSpeed] = {}
+        self._knows_devices = False
         self._make_widgets()
         self._jobs = JobBar(self._session.jobs, ("embed", "speed"))
         self.pretraining = load(PRETRAIN_PANEL)(self._workspace)
@@ -87,6 +90,28 @@ class EncoderDock(Dock):
         self._connect()
         self._list_encoders()
         self.set_value(self._options)
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Look which devices there are, when the panel is first seen: it takes PyTorch."""
+        super().showEvent(event)
+        QTimer.singleShot(0, self._look_for_devices)
+
+    def _look_for_devices(self) -> None:
+        # While the desk is laid out every tab is shown for a moment.
+        if self._knows_devices or not self.isVisible() or self.visibleRegion().isEmpty():
+            return
+        self._knows_devices = True
+        job = self._session.start(
+            "Looking for devices", desk_steps.devices, slot="devices", quiet=True
+        )
+        follow(job.finished, self, self._show_devices)
+
+    def _show_devices(self, devices: dict[str, str]) -> None:
+        with QSignalBlocker(self._device):
+            chosen = self._device.currentData()
+            self._device.clear()
+            add_choices(self._device, devices)
+            select(self._device, chosen, adds=True)
 
     # ---- what is chosen ------------------------------------------------------------------
 
@@ -329,7 +354,7 @@ class EncoderDock(Dock):
             box.setObjectName(colour)
             box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self._colours = holder(row(*((box, 1) for box in self._rgb)))
-        self._device = combo_box(_devices(), "Where the encoder runs.")
+        self._device = combo_box(_ANY_MACHINE, "Where the encoder runs.")
         self._compute = push_button(
             "Compute embeddings",
             "Computes the embedding of every cell of the assay and stores it on disk. Nothing is "
@@ -378,13 +403,3 @@ def _embedding_key(options: TrainOptions) -> tuple[object, ...]:
     """Options that are equal in this give the same embeddings."""
     encoder, recipe = options.encoder or DEFAULT_ENCODER, options.recipe or DEFAULT_RECIPE
     return (encoder, options.weights, recipe, options.rgb)
-
-
-def _devices() -> dict[str, str]:
-    """Devices of this machine, and what they are called."""
-    devices = {"auto": f"auto ({choose_device('auto').type})", "cpu": "cpu"}
-    if torch.cuda.is_available():
-        devices["cuda"] = "cuda"
-    if torch.backends.mps.is_available():
-        devices["mps"] = "mps"
-    return devices

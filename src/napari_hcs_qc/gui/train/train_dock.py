@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import replace
 
 from qtpy.QtCore import QSignalBlocker, Signal
@@ -33,7 +32,7 @@ from napari_hcs_qc.gui.widgets.controls import (
 from napari_hcs_qc.gui.widgets.following import follow
 from napari_hcs_qc.gui.widgets.option_form import Option, OptionForm
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
-from napari_hcs_qc.heads.head_registry import HEADS
+from napari_hcs_qc.heads.head_names import ABOUT_HEADS
 from napari_hcs_qc.text import count_of
 
 _AUTO_EVERY = 10
@@ -95,7 +94,7 @@ class TrainDock(Dock):
     def set_value(self, options: TrainOptions) -> None:
         """Show the head that is chosen."""
         self._options.set_value(head=options.head)
-        self._options["head"].setToolTip(_about_head(options.head))
+        self._options["head"].setToolTip(ABOUT_HEADS.get(options.head, options.head))
 
     def refresh(self, *_: object) -> None:
         """Show what can be done, and the model in use."""
@@ -200,7 +199,7 @@ class TrainDock(Dock):
         self._retrain.setFont(font)
         self._retrain.setMinimumHeight(44)
         self._clicks = WrappedLabel()
-        heads = {name: (name, _about_head(name)) for name in HEADS}
+        heads = {name: (name, about) for name, about in ABOUT_HEADS.items()}
         self._options = OptionForm(TrainOptions, {"head": Option(tip="", choices=heads)}, self)
         self._auto = check_box(
             "after every", "Retrain automatically after this number of annotations."
@@ -243,8 +242,3 @@ class TrainDock(Dock):
         session.settled.connect(self.refresh)
         session.models.scored_changed.connect(self.refresh)
         session.jobs.changed.connect(self._jobs_changed)
-
-
-def _about_head(name: str) -> str:
-    kind = HEADS.get(name)
-    return (inspect.getdoc(kind) or name).partition("\n")[0]

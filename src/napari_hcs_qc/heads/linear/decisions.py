@@ -79,7 +79,7 @@ class Decider:
             n_features, n_inputs = self._shape
             columns = n_inputs, n_along, n_products, len(self._intercept)
             parts = (torch.empty((n_rows, n), dtype=self._dtype) for n in columns)
-            room = self._rooms.room = _Room(*parts, n_features, self._n_anchors)
+            room = self._rooms.room = _Room(n_features, self._n_anchors, *parts)
         return room.first(n_rows)
 
     def _decide(self, rows: torch.Tensor, room: _Room, decision: torch.Tensor) -> None:
@@ -115,12 +115,12 @@ class _Room:
 
     def __init__(
         self,
+        n_features: int,
+        n_anchors: int,
         inputs: torch.Tensor,
         along: torch.Tensor,
         products: torch.Tensor,
         deviations: torch.Tensor,
-        n_features: int,
-        n_anchors: int,
     ) -> None:
         self.inputs, self.along, self.products = inputs, along, products
         self.deviations, self._counts = deviations, (n_features, n_anchors)
@@ -135,7 +135,7 @@ class _Room:
         if n_rows == len(self.inputs):
             return self
         parts = self.inputs, self.along, self.products, self.deviations
-        return _Room(*(part[:n_rows] for part in parts), *self._counts)
+        return _Room(*self._counts, *(part[:n_rows] for part in parts))
 
 
 def as_tensor(array: NDArray[Any]) -> torch.Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from sklearn.utils.extmath import randomized_svd
 
 from napari_hcs_qc.heads.threads import one_blas_thread
 
@@ -49,6 +48,8 @@ def centre_and_scale(
 
 def plate_directions(cells: ArrayLike, seed: int = 0) -> PlateDirections | None:
     """Find the main directions of a plate by principal components."""
+    from sklearn.utils.extmath import randomized_svd
+
     rows = np.asarray(cells, dtype=np.float64)
     rows = rows[np.isfinite(rows).all(axis=1)]
     if len(rows) < MIN_CELLS or rows.shape[1] < N_DIRECTIONS:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
-from sklearn.utils.extmath import randomized_svd
 
 from napari_hcs_qc.heads.threads import one_blas_thread
 
@@ -53,6 +52,8 @@ class Residual(NamedTuple):
 
 
 def _half(z: Floats, seed: int) -> _Half:
+    from sklearn.utils.extmath import randomized_svd
+
     centre = z.mean(axis=0)
     n_components = min(N_COMPONENTS, *z.shape)
     with one_blas_thread():

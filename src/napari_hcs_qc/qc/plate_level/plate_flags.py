@@ -7,7 +7,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from scipy.stats import median_abs_deviation
+import scipy  # `stats` is loaded when it is first used
 
 from napari_hcs_qc.qc.intervals import wilson_interval
 from napari_hcs_qc.qc.plate_level.plate_rule import MIN_COMPARED, PLATE_CODES, PlateRule
@@ -167,7 +167,7 @@ def _robust_z(values: NDArray[np.float64], measure: str) -> tuple[float, NDArray
         return float("nan"), np.full(len(values), np.nan)
     median = float(np.median(known))
     absolute, relative = _FLOORS[measure]
-    scale = float(median_abs_deviation(known, scale="normal"))
+    scale = float(scipy.stats.median_abs_deviation(known, scale="normal"))
     scale = max(scale, absolute, relative * abs(median), 1e-12)
     return median, (values - median) / scale
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
+import scipy  # `stats` is loaded when it is first used
 
 from napari_hcs_qc.plates.wells import parse_well, row_letters
 
@@ -110,7 +110,7 @@ def shift_over_plates(shifts: ArrayLike, *, n_tests: int = 1) -> Estimate:
 
 def _ranked(values: NDArray[np.float64], middle: float, spread: float, n_tests: int) -> Estimate:
     """Median of `values`, and the order statistics that a rank test would not reject."""
-    z = float(stats.norm.isf((1 - CONFIDENCE) / 2 / n_tests))
+    z = float(scipy.stats.norm.isf((1 - CONFIDENCE) / 2 / n_tests))
     rank = int(np.floor(middle - z * spread))  # from 1; rounded down, so that it holds at least
     n = len(values)
     halves = [(n - 1) // 2, n // 2]
@@ -202,7 +202,7 @@ def drift(values: ArrayLike, order: ArrayLike) -> Drift | None:
     y, x = y[known], x[known]
     if len(y) < MIN_PLATES or len(np.unique(x)) < 3:
         return None
-    line = stats.theilslopes(y, x, alpha=CONFIDENCE)
+    line = scipy.stats.theilslopes(y, x, alpha=CONFIDENCE)
     slope = Estimate(float(line.slope), float(line.low_slope), float(line.high_slope))
     return Drift(
         slope=slope,
@@ -216,8 +216,8 @@ def drift(values: ArrayLike, order: ArrayLike) -> Drift | None:
 def _spearman(x: NDArray[np.float64], y: NDArray[np.float64]) -> Estimate:
     if np.ptp(y) == 0:  # a constant has no rank correlation, and no drift
         return Estimate(0.0, np.nan, np.nan)
-    rho = float(stats.spearmanr(x, y).statistic)
-    half = float(stats.norm.isf((1 - CONFIDENCE) / 2))
+    rho = float(scipy.stats.spearmanr(x, y).statistic)
+    half = float(scipy.stats.norm.isf((1 - CONFIDENCE) / 2))
     half *= np.sqrt((1 + rho**2 / 2) / (len(x) - 3))
     middle = np.arctanh(np.clip(rho, -1 + 1e-12, 1 - 1e-12))
     return Estimate(rho, float(np.tanh(middle - half)), float(np.tanh(middle + half)))

@@ -110,7 +110,8 @@ def pretrain(
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
     from napari_hcs_qc.encoders.encoder import choose_device
     from napari_hcs_qc.study.ssl.distributed import join_world
-    from napari_hcs_qc.study.ssl.pretrain_assay import PretrainOptions, pretrain_encoder
+    from napari_hcs_qc.study.ssl.pretrain_assay import pretrain_encoder
+    from napari_hcs_qc.study.ssl.pretrain_settings import PretrainOptions
 
     folder = AssayFolder.open(Path(assay))
     if import_from is not None:

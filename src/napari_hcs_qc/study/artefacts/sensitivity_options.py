@@ -9,7 +9,8 @@ from pydantic import AfterValidator, Field
 from napari_hcs_qc.cells.recipe import DEFAULT_RECIPE, get_recipe
 from napari_hcs_qc.documents import accepted_by
 from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER
-from napari_hcs_qc.heads.head_registry import FINE_TUNED, make_head
+from napari_hcs_qc.heads.head_names import FINE_TUNED
+from napari_hcs_qc.heads.head_registry import make_head
 from napari_hcs_qc.study.artefacts.artefact_kinds import get_kinds
 from napari_hcs_qc.study.benchmark.benchmark_spec import EncoderSpec
 from napari_hcs_qc.study.settings import Settings

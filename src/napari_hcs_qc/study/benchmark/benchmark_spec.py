@@ -23,7 +23,7 @@ from pydantic import (
 from napari_hcs_qc.cells.recipe import PRESETS
 from napari_hcs_qc.encoders.registry import encoder_names
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.heads.head_registry import FINE_TUNED, HEAD_NAMES
+from napari_hcs_qc.heads.head_names import FINE_TUNED, HEAD_NAMES
 from napari_hcs_qc.study.settings import Settings, one_of
 
 if TYPE_CHECKING:

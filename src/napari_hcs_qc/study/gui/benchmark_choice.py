@@ -15,7 +15,7 @@ from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.gui.widgets.controls import form, lay_out, line_edit, name_parts, row, spin_box
 from napari_hcs_qc.gui.widgets.option_form import Option, OptionForm
 from napari_hcs_qc.gui.widgets.tick_list import Line, TickList
-from napari_hcs_qc.heads.head_registry import FINE_TUNED, HEAD_NAMES
+from napari_hcs_qc.heads.head_names import FINE_TUNED, HEAD_NAMES
 from napari_hcs_qc.study.benchmark.benchmark_spec import (
     SSL_METHODS,
     BenchmarkSpec,

@@ -13,7 +13,6 @@ from napari_hcs_qc.gui.widgets.controls import form, lay_out, line_edit, name_pa
 from napari_hcs_qc.gui.widgets.path_row import enable_ok, ok_or_cancel, path_row
 from napari_hcs_qc.gui.widgets.tick_list import Line, TickList
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
-from napari_hcs_qc.study.benchmark.benchmark_additions import look_into
 from napari_hcs_qc.study.benchmark.benchmark_spec import FILE_GROUP, EncoderSpec, SourceSpec
 from napari_hcs_qc.text import count_of
 
@@ -106,6 +105,8 @@ class CropsDialog(_AddDialog):
 
     def _read_classes(self) -> None:
         """List the classes of what is chosen."""
+        from napari_hcs_qc.study.benchmark.benchmark_additions import look_into
+
         self._inside = None
         problem = "Choose a folder of crops, or a file."
         path = self._chosen_path()

@@ -25,9 +25,8 @@ from napari_hcs_qc.gui.widgets.controls import (
 )
 from napari_hcs_qc.gui.widgets.following import follow
 from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
-from napari_hcs_qc.heads.head_registry import HEAD_NAMES
+from napari_hcs_qc.heads.head_names import HEAD_NAMES
 from napari_hcs_qc.job import NO_JOB, Job
-from napari_hcs_qc.study.benchmark.benchmark_additions import check_crops, check_encoder
 from napari_hcs_qc.study.benchmark.benchmark_spec import (
     BASELINE,
     BenchmarkSpec,
@@ -37,11 +36,6 @@ from napari_hcs_qc.study.benchmark.benchmark_spec import (
 )
 from napari_hcs_qc.study.benchmark.output.panels import TITLES
 from napari_hcs_qc.study.benchmark.output.paper_tables import write_tables
-from napari_hcs_qc.study.benchmark.sources import (
-    Benchmark,
-    run_benchmark,
-    wrong_crops,
-)
 from napari_hcs_qc.study.gui.added_sources import AddedSources
 from napari_hcs_qc.study.gui.benchmark_choice import BenchmarkChoice
 from napari_hcs_qc.study.gui.benchmark_detail import MOST_CROPS, BenchmarkDetail
@@ -53,6 +47,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.encoders.registry import EncoderInfo
     from napari_hcs_qc.gui.session.background_jobs import BackgroundJob
     from napari_hcs_qc.study.benchmark.results import Planned, Result
+    from napari_hcs_qc.study.benchmark.sources import Benchmark
 
 _FOLDER = "benchmark"
 _ADDITION = "benchmark addition"
@@ -129,6 +124,8 @@ class BenchmarkDock(Dock):
 
     def run(self) -> None:
         """Fill the tables; cells that were filled before are only read."""
+        from napari_hcs_qc.study.benchmark.sources import run_benchmark
+
         try:
             spec, folder = self.requested()
         except HcsQcError as error:
@@ -209,11 +206,15 @@ class BenchmarkDock(Dock):
 
     def add_source(self, source: SourceSpec) -> None:
         """Compare on labelled crops as well, and from the assay's cells to these."""
+        from napari_hcs_qc.study.benchmark.benchmark_additions import check_crops
+
         job = self._check_addition(source.name, check_crops, source)
         job.finished.connect(self._sources.add)
 
     def add_encoder(self, encoder: EncoderSpec) -> None:
         """Offer an encoder with a weights file of its own."""
+        from napari_hcs_qc.study.benchmark.benchmark_additions import check_encoder
+
         own = {info.name: info.weights for info in self._custom_encoders()}
         if encoder.weights != own.get(encoder.name, encoder.weights):
             self._session.message.emit(
@@ -329,6 +330,8 @@ class BenchmarkDock(Dock):
         self.value_changed.emit(entry)
         if entry is None or result is None or self._benchmark is None:
             return
+        from napari_hcs_qc.study.benchmark.sources import wrong_crops
+
         job = self._session.start(
             "Crops",
             wrong_crops,

@@ -17,11 +17,11 @@ from napari_hcs_qc.gui.widgets.wrapped_label import WrappedLabel
 from napari_hcs_qc.job import duration
 from napari_hcs_qc.study.gui.training_view import LossChart, NeighboursView
 from napari_hcs_qc.study.ssl.collapse_watch import warnings_before
-from napari_hcs_qc.study.ssl.pretrain_assay import PretrainOptions, pretrain_encoder
 from napari_hcs_qc.study.ssl.pretrain_settings import (
     METHOD_NAMES,
     PRESET_NAMES,
     Pretraining,
+    PretrainOptions,
     measured_text,
     preset,
 )
@@ -134,6 +134,8 @@ class PretrainPanel(QWidget):
 
     def train(self) -> None:
         """Train in the background; a training that was stopped goes on where it was."""
+        from napari_hcs_qc.study.ssl.pretrain_assay import pretrain_encoder
+
         options = self.value()
         reports = _Reports(self)
         reports.report.connect(self.show_report)

@@ -10,8 +10,6 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import torch
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -72,6 +70,8 @@ def warnings_before(settings: Pretraining, n_cells: int) -> list[str]:
 
 def gradient_norms(module: nn.Module) -> dict[str, float]:
     """Give the Euclidean norm of the gradients of each child and each own parameter of a module."""
+    import torch
+
     squares: dict[str, Tensor] = {}
     for name, parameter in module.named_parameters():
         if parameter.grad is not None:
@@ -85,7 +85,6 @@ def gradient_norms(module: nn.Module) -> dict[str, float]:
     return dict(zip(squares, norms, strict=True))
 
 
-@torch.no_grad()
 def effective_rank(embeddings: Tensor) -> float:
     """Say in how many directions embeddings vary [1]_: 1 is a line, 0 no variation at all.
 
@@ -96,6 +95,9 @@ def effective_rank(embeddings: Tensor) -> float:
     ----------
     .. [1] Roy, Vetterli, "The effective rank: a measure of effective dimensionality", EUSIPCO 2007.
     """
+    import torch
+
+    embeddings = embeddings.detach()
     centred = embeddings.double() - embeddings.double().mean(0)
     if not bool(centred.isfinite().all()):
         return math.nan

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -28,13 +28,12 @@ from napari_hcs_qc.files import explained_writes, fingerprint
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.study.ssl.crop_stream import CropStream
 from napari_hcs_qc.study.ssl.distributed import World
-from napari_hcs_qc.study.ssl.pretrain_settings import DEFAULT_METHOD, preset
 from napari_hcs_qc.study.ssl.start_weights import start_from
 from napari_hcs_qc.study.ssl.train_encoder import Training
 from napari_hcs_qc.text import count_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
     import torch
@@ -42,45 +41,12 @@ if TYPE_CHECKING:
     from napari_hcs_qc.assay.store.assay_folder import AssayFolder
     from napari_hcs_qc.assay.store.plate_state import PlateState
     from napari_hcs_qc.cells.recipe import CropRecipe
-    from napari_hcs_qc.study.ssl.pretrain_settings import Pretraining
+    from napari_hcs_qc.study.ssl.pretrain_settings import Pretraining, PretrainOptions
     from napari_hcs_qc.study.ssl.start_weights import Start
     from napari_hcs_qc.study.ssl.train_encoder import OnReport, Pretrained
 
 CHECKPOINT = "pretraining.ckpt"
 """Name of the file in the encoder's folder from which a training that was stopped goes on."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PretrainOptions:
-    """What is trained without labels."""
-
-    method: str = DEFAULT_METHOD  # one of `napari_hcs_qc.study.ssl.pretrain_settings.METHOD_NAMES`
-    preset: str = "default"  # ``"default"`` or ``"paper"``
-    # Settings that differ from the preset, by name, such as ``{"epochs": 10}``
-    changes: Mapping[str, Any] = field(default_factory=dict)
-    name: str | None = None  # of the encoder
-    plates: tuple[str, ...] | None = None  # names of the plates; None takes all of the assay
-    n_cells: int | None = None  # how many cells are drawn from all of these plates; None takes all
-    # Crop recipe and its colours, as in `TrainOptions`: the one the encoder is meant for
-    recipe: str | None = None
-    # Crop recipe and its colours, as in `TrainOptions`: the one the encoder is meant for
-    rgb: tuple[str, ...] = ()
-    input_px: int | None = None  # side of the crops that are trained on
-    start_from: str | None = None  # see `napari_hcs_qc.study.ssl.start_weights.start_from`
-    start_weights: Path | None = None  # see `napari_hcs_qc.study.ssl.start_weights.start_from`
-    seed: int = 0  # of everything random
-    device: str = "auto"  # ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``
-    again: bool = False  # train anew where there is an encoder of that name
-
-    @property
-    def encoder_name(self) -> str:
-        """What the encoder is called."""
-        return self.name or (self.method if self.preset == "default" else f"{self.method}-paper")
-
-    @property
-    def settings(self) -> Pretraining:
-        """The settings of the training."""
-        return preset(self.method, self.preset, **self.changes)
 
 
 def pretrain_encoder(

@@ -25,6 +25,7 @@ LARS, which the papers take for batches of thousands, is not there: a plate's ba
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import ConfigDict, Field, model_validator
@@ -33,7 +34,8 @@ from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.study.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 Method = Literal["simclr", "barlow-twins", "vicreg", "deepclusterv2", "swav"]
 METHOD_NAMES: tuple[str, ...] = get_args(Method)
@@ -182,3 +184,36 @@ PRESETS: dict[tuple[str, str], Pretraining] = {
     (settings.method, settings.preset): settings for settings in _presets()
 }
 """The settings by method and name of the preset."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainOptions:
+    """What is trained without labels."""
+
+    method: str = DEFAULT_METHOD  # one of `METHOD_NAMES`
+    preset: str = "default"  # ``"default"`` or ``"paper"``
+    # Settings that differ from the preset, by name, such as ``{"epochs": 10}``
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    name: str | None = None  # of the encoder
+    plates: tuple[str, ...] | None = None  # names of the plates; None takes all of the assay
+    n_cells: int | None = None  # how many cells are drawn from all of these plates; None takes all
+    # Crop recipe and its colours, as in `TrainOptions`: the one the encoder is meant for
+    recipe: str | None = None
+    # Crop recipe and its colours, as in `TrainOptions`: the one the encoder is meant for
+    rgb: tuple[str, ...] = ()
+    input_px: int | None = None  # side of the crops that are trained on
+    start_from: str | None = None  # see `napari_hcs_qc.study.ssl.start_weights.start_from`
+    start_weights: Path | None = None  # see `napari_hcs_qc.study.ssl.start_weights.start_from`
+    seed: int = 0  # of everything random
+    device: str = "auto"  # ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``
+    again: bool = False  # train anew where there is an encoder of that name
+
+    @property
+    def encoder_name(self) -> str:
+        """What the encoder is called."""
+        return self.name or (self.method if self.preset == "default" else f"{self.method}-paper")
+
+    @property
+    def settings(self) -> Pretraining:
+        """The settings of the training."""
+        return preset(self.method, self.preset, **self.changes)

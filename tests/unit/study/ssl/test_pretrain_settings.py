@@ -8,7 +8,6 @@ import pytest
 
 from napari_hcs_qc.errors import HcsQcError, ProblemsError
 from napari_hcs_qc.study.benchmark.benchmark_spec import SSL_METHODS
-from napari_hcs_qc.study.ssl.pretrain_assay import PretrainOptions
 from napari_hcs_qc.study.ssl.pretrain_settings import (
     BETTER_THAN_UNTRAINED,
     DEFAULT_METHOD,
@@ -16,6 +15,7 @@ from napari_hcs_qc.study.ssl.pretrain_settings import (
     PRESET_NAMES,
     PRESETS,
     Pretraining,
+    PretrainOptions,
     measured_text,
     preset,
 )
