@@ -3,7 +3,8 @@
     python -m benchmarks [--quick] [--only scale,desk]
 
 `--quick` takes small sizes where a benchmark has them. Those that take an hour, and are about one
-question each, are run by themselves (see README.md).
+question each, are run by themselves (see README.md). At the end stands one table: goal, figure, met
+or not.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from benchmarks import (
     bench_blur,
     bench_desk,
     bench_encoding,
+    bench_gpu,
     bench_live,
     bench_nuclei,
     bench_plate,
     bench_scale,
     bench_ssl,
 )
+from benchmarks.goals import begun, goal_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +40,7 @@ ALL: dict[str, tuple[Callable[[list[str]], int], list[str]]] = {
     "plate": (bench_plate.main, []),
     "nuclei": (bench_nuclei.main, []),
     "blur": (bench_blur.main, []),
+    "gpu": (bench_gpu.main, []),
 }
 QUICK = {
     "encoding": ["--cells", "100", "--repeats", "1"],
@@ -51,13 +55,14 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that they run")
     parser.add_argument("--only", default=",".join(ALL), help="which, parted by commas")
     options = parser.parse_args()
-    worst = 0
+    worst, since = 0, begun()
     for name in options.only.split(","):
         run, arguments = ALL[name]
         if options.quick:
             arguments = QUICK.get(name, arguments)
         print(f"\n== {name}", flush=True)
         worst = max(worst, run(arguments))
+    print(f"\n== goals\n{goal_table(since)}")
     return worst
 
 

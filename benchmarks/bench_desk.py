@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from benchmarks.desk_assay import make_desk_assay
-from benchmarks.results import anon_mib, write_results
+from benchmarks.results import anon_mib, with_range, write_results
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -149,12 +149,6 @@ def starts(assay: Path) -> dict[str, Any]:
         f"{np.median(seconds['napari']):.1f} s; {np.median(beyond):.0f} MiB more"
     )
     return {**with_range("start / napari", ratios), **with_range("MiB beyond napari", beyond)}
-
-
-def with_range(name: str, values: list[float], digits: int = 2) -> dict[str, Any]:
-    """Give the median of some turns, and the least and the most of them."""
-    least, most = (round(float(extreme), digits) for extreme in (min(values), max(values)))
-    return {name: round(float(np.median(values)), digits), f"{name}, range": [least, most]}
 
 
 def measure(assay: Path) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from benchmarks.labelled_plate import REAL_PLATE, labelled_assay
-from benchmarks.results import write_results
+from benchmarks.results import with_range, write_results
 from benchmarks.shared_field import SharedField
 from torch.nn import functional
 
@@ -156,20 +156,21 @@ def speeds(folder: Path, n_cells: int, repeats: int, figures: dict[str, Any]) ->
     print("\n| encoded by | crops/s (range) | a CPU second | of plain (range) | of bare |")
     print("|---|---|---|---|---|")
     reached = True
-    chosen = choose_backend("auto")
+    figures["default"] = chosen = choose_backend("auto")
     for name, found in rates.items():
         of_plain = [one / base for one, base in zip(found, rates["plain"], strict=True)]
         of_bare = ""
         figures[name] = {
             "crops_per_s": round(statistics.median(found), 1),
             "crops_per_cpu_s": round(statistics.median(by_cpu[name]), 1),
-            "of_plain": round(statistics.median(of_plain), 2),
+            **with_range("of_plain", of_plain),
         }
         if name.endswith("from disk"):
             bare = rates[name.replace("from disk", "bare")]
-            share = statistics.median(a / b for a, b in zip(found, bare, strict=True))
+            shares = [a / b for a, b in zip(found, bare, strict=True)]
+            share = statistics.median(shares)
             of_bare = f"{share:.3f}"
-            figures[name]["of_bare"] = round(share, 3)
+            figures[name].update(with_range("of_bare", shares, 3))
             if name.startswith(chosen):
                 reached = share >= REQUIRED_DISK and statistics.median(of_plain) >= (
                     REQUIRED_SPEED_UP

@@ -1,8 +1,8 @@
 """Whether a screen of millions is as steady as a plate: ratios to floors and peers, in one run.
 
-    python -m benchmarks.bench_scale [--quick] [--only rescoring,flatness,commands,opening,nuclei]
+    python -m benchmarks.bench_scale [--quick] [--only rescoring,flatness]
 
-Full size needs 8 GB of disk and some 15 minutes on 2 idle cores; `--quick` a minute or two. Wall
+Full size needs 8 GB of disk and some 25 minutes on 2 idle cores; `--quick` a minute or two. Wall
 time is what counts on an idle machine; processor time beside it stands other work better.
 """
 
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow.parquet as pq
 import tifffile
+from benchmarks.labelled_plate import BBBC039, REAL_PLATE
 from benchmarks.results import (
     FOLDER,
     anon_mib,
@@ -38,6 +40,7 @@ from skimage.segmentation import watershed
 
 from napari_hcs_qc.cells.detect import find_cells, plate_diameter
 from napari_hcs_qc.cells.nuclei import find_nuclei
+from napari_hcs_qc.heads.threads import n_processors
 from napari_hcs_qc.plates import open_plate
 from napari_hcs_qc.study.simulation.synthetic import SyntheticSpec, simulate_plate
 
@@ -138,6 +141,70 @@ def flatness(folder: Path, *, quick: bool) -> dict[str, Any]:
             )
         },
     )
+    return found
+
+
+def whole(folder: Path, *, quick: bool) -> dict[str, Any]:
+    """Run the whole loop on real fields and on a plate of 1,536 wells, against decoding the files.
+
+    The floor reads and decodes the same files with tifffile, a thread for each processor.
+    """
+    plates: dict[str, tuple[Path, Path]] = {}
+    if REAL_PLATE.is_dir():
+        plates["real fields"] = REAL_PLATE, BBBC039 / "labels.csv"
+    n_wells = 24 if quick else 1536
+    made = simulate_plate(
+        folder / "simulated",
+        SyntheticSpec(
+            n_wells=n_wells,
+            plate_format=1536,
+            sites_per_well=1,
+            shape_px=_SHAPE_PX,
+            n_labels=200,
+            channels=("DNA",),
+        ),
+    )
+    plates[f"{n_wells} simulated wells"] = made.plate_dir, made.labels
+    found: dict[str, Any] = {}
+    for number, (name, (images, labels)) in enumerate(plates.items()):
+        files = [*images.rglob("*.tif")]
+
+        def decode(files: list[Path] = files) -> None:
+            with ThreadPoolExecutor(n_processors()) as pool:
+                for _ in pool.map(tifffile.imread, files):
+                    pass
+
+        decode()  # from here on the files are in the system's memory for both
+        seconds: dict[str, list[tuple[float, float]]] = {}
+        with timed(seconds, "decode"):
+            decode()
+        out = folder / f"tables {number}"
+        wall, cpu, peak = measured(
+            [
+                "run",
+                str(folder / f"assay {number}"),
+                str(images),
+                "--labels",
+                str(labels),
+                "--out",
+                str(out),
+                "--quiet",
+            ]
+        )
+        n_cells = pq.read_metadata(out / "cells.parquet").num_rows
+        floor = seconds["decode"][0][0]
+        found[name] = {
+            "n_files": len(files),
+            "n_cells": n_cells,
+            "wall_s": round(wall, 1),
+            "cpu_s": round(cpu, 1),
+            "peak_mib": round(peak),
+            "files_per_s": round(len(files) / wall, 2),
+            "cells_per_s": round(n_cells / wall, 1),
+            "decoded_files_per_s": round(len(files) / floor, 1),
+            "run / decoding": round(wall / floor, 1),
+        }
+        print(f"  {name}: {found[name]}", flush=True)
     return found
 
 
@@ -274,6 +341,7 @@ PARTS: dict[str, Callable[..., dict[str, Any]]] = {
     "nuclei": nuclei,
     "commands": commands,
     "flatness": flatness,
+    "whole": whole,
 }
 
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from itertools import cycle
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -99,6 +100,12 @@ def write_results(name: str, figures: Mapping[str, Any], folder: Path = FOLDER) 
     }
     path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
     return path
+
+
+def with_range(name: str, values: Sequence[float], digits: int = 2) -> dict[str, Any]:
+    """Give the median of some turns, and the least and the most of them."""
+    least, most = (round(float(extreme), digits) for extreme in (min(values), max(values)))
+    return {name: round(float(median(values)), digits), f"{name}, range": [least, most]}
 
 
 def table(rows: Sequence[tuple[str, str]]) -> str:

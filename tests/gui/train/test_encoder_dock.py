@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QAbstractButton, QComboBox, QLineEdit, QTreeWidgetIte
 
 from napari_hcs_qc.assay.models.train_options import TrainOptions, chosen_options
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
-from napari_hcs_qc.encoders.encoder import Encoder
+from napari_hcs_qc.encoders.encoder import Encoder, choose_device
 from napari_hcs_qc.encoders.registry import EncoderInfo, list_encoders
 from napari_hcs_qc.gui.canvas.workspace import workspace_of
 from napari_hcs_qc.gui.train.encoder_dock import EncoderDock
@@ -292,3 +292,19 @@ def test_every_control_has_a_tooltip_and_nothing_is_cut_off_at_400_px(
         for control in dock.findChildren(kind):
             assert control.toolTip(), control
     assert dock.minimumSizeHint().width() <= 400
+
+
+def test_devices_are_looked_for_when_the_panel_is_seen_and_the_choice_stays(
+    qtbot: QtBot, workspace: Workspace, dock: EncoderDock
+) -> None:
+    box = dock.findChild(QComboBox, "device")
+    assert [box.itemData(index) for index in range(box.count())] == ["auto", "cpu"]
+    dock.set_value(replace(dock.value(), device="cpu"))
+    dock.show()
+    qtbot.waitUntil(lambda: "(" in box.itemText(0), timeout=30_000)
+    idle(qtbot, workspace)
+    assert box.itemText(0) == f"auto ({choose_device('auto').type})"
+    assert dock.value().device == "cpu"
+    with qtbot.assertNotEmitted(workspace.session.jobs.started, wait=50):
+        dock.hide()
+        dock.show()

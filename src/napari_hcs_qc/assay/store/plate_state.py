@@ -228,10 +228,14 @@ def changed_images(assay: AssayFolder, plate: Plate) -> str:
 
 
 def load_plate(
-    assay: AssayFolder, name: str, annotations: pd.DataFrame | None = None
+    assay: AssayFolder,
+    name: str,
+    annotations: pd.DataFrame | None = None,
+    *,
+    plate: Plate | None = None,
 ) -> PlateState:
-    """Open a plate of an assay with its cells and annotations."""
-    plate = open_assay_plate(assay, name)
+    """Open a plate of an assay, unless it is open, with its cells and annotations."""
+    plate = plate or open_assay_plate(assay, name)
     folder = assay.plate_folder(name)
     if not has_cells(folder, plate):
         where = quote(str(assay.path))

@@ -90,7 +90,7 @@ def load_open_plate(
             name=name, plate=None, ranges=None, state=None, scored=None, problem=str(error)
         )
     try:
-        state: PlateState | None = load_plate(folder, name, annotations.table)
+        state: PlateState | None = load_plate(folder, name, annotations.table, plate=plate)
     except HcsQcError as error:
         if (folder.plate_folder(name) / "cells.json").is_file():
             return _without_cells(name, plate, str(error), job)
