@@ -230,3 +230,12 @@ class PlatePrior:
             for well, lift in self.lifts.items():
                 scores[names == well] += _PER_DEVIATION * lift
         return scores
+
+    def kinds(self, features: NDArray[Any]) -> NDArray[np.object_]:
+        """Kinds of cells that are called abnormal, by their embeddings; None where not known."""
+        kinds = np.full(len(features), None, dtype=object)
+        if self.linear is not None:
+            usable = np.isfinite(features).all(axis=1)
+            z = self.statistics.standardised(features[usable])[:, self.columns]
+            kinds[usable] = self.linear.kinds(z)
+        return kinds
