@@ -238,7 +238,7 @@ class TestPlatePrior:
 
 class TestKinds:
     def test_they_are_those_of_a_multinomial_model_of_the_plates_own_cells(self) -> None:
-        """That of scikit-learn on cells of another scale and place, where it is likelier than not."""
+        """That of scikit-learn on cells of another scale, where it is likelier than not."""
         kinds = np.array(["blur", "dead", "zz none"])
         rng = np.random.default_rng(0)
         target = kinds[rng.integers(3, size=400)]

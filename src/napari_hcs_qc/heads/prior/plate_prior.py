@@ -25,7 +25,7 @@ MIN_CELLS = 200
 LINE = 2.25
 """Robust standard deviations above the plate's median where the score is 0."""
 
-_STRICTER = 0.75  # log-odds, half a deviation
+_STRICTER = 1.125  # log-odds, three quarters of a deviation
 
 RESIDUAL_ALONE = "distance from the plate's usual cells"
 """Name of the prior of an encoder or recipe that no linear prior was made for."""
