@@ -273,7 +273,9 @@ class TestKinds:
 class TestFiles:
     def test_kinds_are_read_again(self, tmp_path: Path) -> None:
         rng = np.random.default_rng(3)
-        weights = KindWeights(rng.normal(size=(3, 2 * N_FEATURES)), rng.normal(size=3))
+        # In the order of the axes in which scikit-learn gives it.
+        coef = np.asfortranarray(rng.normal(size=(3, 2 * N_FEATURES)))
+        weights = KindWeights(coef, rng.normal(size=3))
         again = load_prior(save_prior(tmp_path, with_kinds(weights)))
         z = rng.normal(size=(200, N_FEATURES))
         assert again.kinds(z).tolist() == with_kinds(weights).kinds(z).tolist()

@@ -140,7 +140,9 @@ def save_prior(folder: Path, prior: LinearPrior) -> Path:
     tensors = {_COEF: prior.coef}
     if prior.of_kinds is not None:
         tensors |= {_KINDS: prior.of_kinds.coef, _INTERCEPTS: prior.of_kinds.intercepts}
-    data = save_tensors({name: values.astype(np.float32) for name, values in tensors.items()})
+    # Of arrays in another order of their axes, safetensors would write the numbers in that one.
+    rows = {name: np.ascontiguousarray(values, np.float32) for name, values in tensors.items()}
+    data = save_tensors(rows)
     path = folder / f"{prior.name}.json"
     with atomic_path(path.with_suffix(".safetensors")) as temporary:
         temporary.write_bytes(data)
