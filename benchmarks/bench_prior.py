@@ -182,6 +182,17 @@ def print_clicks(cells: Labelled, way: str, sizes: tuple[int, ...], n_draws: int
         print(f"| {size or 'all'} | {way} | {' | '.join(texts)} | {gain:+.3f} |", flush=True)
 
 
+def shares_of_kinds(given: NDArray[np.object_], named: NDArray[np.object_]) -> str:
+    """Tell how often a kind that readers named is given, another one, and none."""
+    is_named = np.array([isinstance(kind, str) for kind in named])
+    given, named = given[is_named], named[is_named]
+    is_right, is_unknown = given == named, np.equal(given, None)
+    return (
+        f"{len(named)} | {is_right.mean():.2f} | {(~is_right & ~is_unknown).mean():.2f} | "
+        f"{is_unknown.mean():.2f}"
+    )
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -224,6 +235,18 @@ def main(arguments: list[str] | None = None) -> int:
             f"{recall:.3f} | {is_called[is_normal].sum()} of {is_normal.sum()} | "
             f"{is_called[is_found].mean():.2f} | {(of_plate[~is_cut] > 0).mean():.1%} |"
         )
+        if used is not None:
+            is_called_crop = is_abnormal & (scores > 0)
+            of_crops = shares_of_kinds(
+                prior.kinds(annotated.embeddings[is_called_crop]), annotated.kinds[is_called_crop]
+            )
+            called = inner[is_found & is_called]
+            of_objects = shares_of_kinds(
+                prior.kinds(rows[called["row"]]), called["kind"].to_numpy(object)
+            )
+    print("\n| kinds of abnormal ones that are called | n | right | wrong | unknown |")
+    print("|---|---|---|---|---|")
+    print(f"| crops of labels.csv | {of_crops} |\n| objects as they are found | {of_objects} |")
     cells = labelled(annotated)
     print(
         f"\nWith annotations of labels.csv (hand-centred crops), {options.draws} draws, mean ± sd"

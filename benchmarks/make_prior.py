@@ -19,6 +19,7 @@ import numpy as np
 from benchmarks.prior_sources import (
     ARTEFACTS,
     DATA,
+    DRAWN,
     EXPERT_ABNORMAL,
     EXPERT_MITOTIC,
     all_nuclei,
@@ -31,6 +32,7 @@ from napari_hcs_qc.cells.recipe import DEFAULT_RECIPE, get_recipe
 from napari_hcs_qc.encoders.registry import DEFAULT_ENCODER, load_encoder
 from napari_hcs_qc.heads.prior.linear_prior import (
     SHIPPED,
+    KindWeights,
     LinearPrior,
     PriorDocument,
     PriorSource,
@@ -49,6 +51,9 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _STRENGTH = 1e-3  # C of the logistic regression
+_KIND_STRENGTH = 6e-3  # of that of the kinds
+_NO_KIND = "~"  # normal ones, of any sort; behind all kinds in the order of the classes
+_EXPERT_KINDS = {"OutOfFocus": "blur", "Apoptosis": "dead"}
 _OUTLYING = 0.05  # of the nuclei of a plate are left out: what lies there may be abnormal
 # What tells mitoses from artefacts counts most: nearly all false alarms were mitoses.
 _WEIGHTS = {"abnormal": 20.0, "mitotic": 200.0, "other": 1.0}
@@ -84,10 +89,10 @@ def weights_of(
     for nuclei in plates.values():
         statistics = plate_statistics(nuclei.cells)
         z = statistics.standardised(nuclei.cells)
-        how_odd = (z**2).mean(axis=1)
-        add(z[how_odd <= np.quantile(how_odd, 1 - _OUTLYING)], is_abnormal=False)
+        add(_usual(z), is_abnormal=False)
         add(statistics.standardised(nuclei.mitotic), is_abnormal=False)
-        add(statistics.standardised(nuclei.abnormal), is_abnormal=True)
+        for rows in (nuclei.abnormal, *nuclei.drawn.values()):
+            add(statistics.standardised(rows), is_abnormal=True)
     if expert is not None:
         z = expert_z(expert)
         for group, weight in _WEIGHTS.items():
@@ -96,6 +101,43 @@ def weights_of(
     model.fit(np.concatenate(inputs), np.concatenate(targets), np.concatenate(counts))
     coef: Floats = model.coef_[0]
     return coef
+
+
+def kind_weights(
+    plates: Mapping[str, Nuclei], expert: ExpertNuclei
+) -> tuple[tuple[str, ...], KindWeights]:
+    """Fit what tells kinds of abnormal nuclei apart, and from normal ones."""
+    inputs, names, counts = [], [], []
+
+    def add(z: Floats, kinds: NDArray[np.str_] | str) -> None:
+        inputs.append(prior_inputs(z))
+        names.append(np.broadcast_to(kinds, len(z)))
+        _, number, sizes = np.unique(names[-1], return_inverse=True, return_counts=True)
+        counts.append(1 / np.sqrt(sizes[number]))
+
+    for nuclei in plates.values():
+        standardised = plate_statistics(nuclei.cells).standardised
+        add(_usual(standardised(nuclei.cells)), _NO_KIND)
+        add(standardised(nuclei.mitotic), _NO_KIND)
+        add(standardised(nuclei.abnormal), nuclei.kinds)
+        add(standardised(nuclei.further), nuclei.further_kinds)
+        for drawn, rows in nuclei.drawn.items():
+            add(standardised(rows), DRAWN[drawn])
+    z, groups = expert_z(expert), group_of(expert)
+    kinds = np.array([_EXPERT_KINDS.get(name, _NO_KIND) for name in expert.classes])
+    for group in _WEIGHTS:
+        add(z[groups == group], kinds[groups == group])
+    model = LogisticRegression(C=_KIND_STRENGTH, max_iter=1000, random_state=_SEED)
+    model.fit(np.concatenate(inputs), np.concatenate(names), np.concatenate(counts))
+    known = [str(name) for name in model.classes_]
+    assert known[-1] == _NO_KIND
+    return tuple(known[:-1]), KindWeights(model.coef_, model.intercept_)
+
+
+def _usual(z: Floats) -> Floats:
+    """Leave the most outlying nuclei of a plate out."""
+    how_odd = (z**2).mean(axis=1)
+    return z[how_odd <= np.quantile(how_odd, 1 - _OUTLYING)]
 
 
 def group_of(expert: ExpertNuclei) -> NDArray[np.str_]:
@@ -164,7 +206,11 @@ def sources_of(plates: Mapping[str, Nuclei], expert: ExpertNuclei) -> tuple[Prio
                 licence=licence,
                 origin=origin,
                 n_normal=sum(len(nuclei.cells) + len(nuclei.mitotic) for nuclei in here),
-                n_abnormal=sum(len(nuclei.abnormal) for nuclei in here),
+                n_abnormal=sum(
+                    len(rows)
+                    for nuclei in here
+                    for rows in (nuclei.abnormal, *nuclei.drawn.values())
+                ),
             )
         )
     n_abnormal = int((group_of(expert) == "abnormal").sum())
@@ -196,6 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         plates, expert = all_nuclei(recipe, encoder, folder, _SEED)
         both = defocused_nuclei(recipe, encoder, folder)
     coef = weights_of(plates, expert)
+    kinds, of_kinds = kind_weights(plates, expert)
     name = f"{encoder.name.replace(':', '-').replace('/', '-')}-{recipe.name}"
     document = PriorDocument(
         name=name,
@@ -204,13 +251,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         recipe=recipe.name,
         recipe_fingerprint=unsized(recipe),
         n_features=len(coef) // 2,
-        artefacts=ARTEFACTS,
+        artefacts=(*ARTEFACTS, *DRAWN),
+        kinds=kinds,
         sources=sources_of(plates, expert),
         seed=_SEED,
         made_with={package: version(package) for package in ("napari-hcs-qc", "scikit-learn")},
         weights_sha256="",
     )
-    path = save_prior(options.out, LinearPrior(document, coef))
+    path = save_prior(options.out, LinearPrior(document, coef, of_kinds))
     print(f"\nWrote {path}\n\n| sources left out | |\n|---|---|")
     for source, figures in without_sources(plates, expert, both):
         print(f"| {source} | {figures} |")

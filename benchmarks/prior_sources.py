@@ -9,13 +9,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 import numpy as np
 import tifffile
 import torch
 from benchmarks.labelled_plate import SHARED
+from benchmarks.prior_scenes import (
+    body_radius_px,
+    place_beside,
+    with_body,
+    with_mitosis,
+    with_vesicles,
+)
 from skimage.io import imread
 from skimage.measure import regionprops_table
 
@@ -25,35 +32,36 @@ from napari_hcs_qc.cells.crops import cut_crops
 from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.study.artefacts.artefact_cells import imaging_of
 from napari_hcs_qc.study.artefacts.artefact_kinds import apply_artefact, get_kinds
-from napari_hcs_qc.study.artefacts.objects import remove_cell
 from napari_hcs_qc.study.artefacts.scene import cut_scenes, scene_side_px
 from napari_hcs_qc.study.benchmark.benchmark_spec import SourceSpec
 from napari_hcs_qc.study.benchmark.labelled import open_crops
-from napari_hcs_qc.study.simulation.optics import blur_layers
-from napari_hcs_qc.study.simulation.synthetic_cells import Cell, NucleusPainter
-from napari_hcs_qc.study.simulation.synthetic_shapes import Blob, Textures
 from napari_hcs_qc.workflow import steps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    import pandas as pd
     from numpy.typing import NDArray
 
     from napari_hcs_qc.assay.store.plate_state import PlateState
     from napari_hcs_qc.cells.recipe import CropRecipe
     from napari_hcs_qc.encoders.encoder import Encoder
-    from napari_hcs_qc.study.artefacts.scene import Scene
+    from napari_hcs_qc.study.artefacts.scene import Imaging, Scene
 
 DATA = SHARED / "data"
-ARTEFACTS = ("dead", "debris", "fibre", "empty", "saturation", "defocus")
-FOR_KINDS = ("haze", "noise")  # further ones, that only tell kinds apart
+ARTEFACTS = ("dead", "debris", "fibre", "saturation", "defocus")
+# Further ones, that only tell kinds apart. Where a cell was found no place is empty, and a dim
+# nucleus is normal.
+FOR_KINDS = ("haze", "noise", "empty")
+DRAWN = {"body": "debris", "vesicles": "dead"}  # and what an annotator would call them
 EXPERT_ABNORMAL = ("OutOfFocus", "Apoptosis")
 EXPERT_MITOTIC = ("Prometaphase", "Metaphase", "MetaphaseAlignment", "Anaphase", "ADCCM")
 _SEVERITIES = (0.3, 1.0)
 _PER_NUCLEUS = 2  # artefacts
 _MOST_NUCLEI = 400  # of a plate that artefacts are applied to
 _MOST_MITOTIC = 150
+_MOST_DRAWN = 200
 _FEWEST_NUCLEI = 60  # that tell what is usual in a group of images
 _MITOCHECK_PX = 56
 _APERTURE = 0.5
@@ -71,6 +79,7 @@ class Nuclei:
     kinds: NDArray[np.str_]  # of these
     further: NDArray[np.float32]  # with an artefact of those `FOR_KINDS`
     further_kinds: NDArray[np.str_]
+    drawn: dict[str, NDArray[np.float32]]  # with one of `DRAWN`
     mitotic: NDArray[np.float32]  # simulated ones in the place of others
 
 
@@ -114,29 +123,6 @@ def open_images(paths: Iterable[Path], folder: Path) -> PlateState:
     return load_plate(assay, entry.name)
 
 
-def with_mitosis(scene: Scene, rng: np.random.Generator) -> Scene:
-    """Replace a cell by a simulated one in mitosis: bright, compact, and normal."""
-    imaging, middle = scene.imaging, scene.centre_px
-    radius_px = imaging.diameter_px / 2
-    blob = Blob(
-        y_px=middle,
-        x_px=middle,
-        major_px=radius_px,
-        minor_px=radius_px,
-        angle=float(rng.uniform(0, np.pi)),
-    )
-    cell = Cell(blob, form="mitosis", brightness=float(rng.uniform(0.7, 1.3)))
-    textures = Textures((scene.side_px, scene.side_px), imaging.pixel_size_um, rng)
-    canvas = np.zeros((scene.side_px, scene.side_px))
-    NucleusPainter(textures, rng).paint(canvas, cell)
-    emptied = remove_cell(scene, 1.0, rng)
-    light = [
-        channel.signal * blur_layers({0.0: canvas}, imaging.objective, channel.wavelength_um)
-        for channel in imaging.channels
-    ]
-    return emptied.with_grey(emptied.grey + np.stack(light))
-
-
 def nuclei_of(
     name: str, state: PlateState, recipe: CropRecipe, encoder: Encoder, folder: Path, seed: int
 ) -> Nuclei:
@@ -148,12 +134,15 @@ def nuclei_of(
     rng = np.random.default_rng([seed, crc32(name.encode())])
     chosen = rng.permutation(np.flatnonzero(is_whole))[:_MOST_NUCLEI]
     becomes_mitotic = set(chosen[:_MOST_MITOTIC].tolist())
+    has_drawn = set(chosen[:_MOST_DRAWN].tolist())
     imaging = imaging_of(state, None, _APERTURE)
     groups = sized.channel_groups([channel.name for channel in state.plate.channels])
     side_px = scene_side_px(sized.sides_px, imaging.diameter_px)
     kinds, further_kinds = get_kinds(ARTEFACTS), get_kinds(FOR_KINDS)
     further_rng = np.random.default_rng([seed, 1, crc32(name.encode())])
+    drawing_rng = np.random.default_rng([seed, 2, crc32(name.encode())])
     altered, mitotic, further = [], [], []
+    drawn: dict[str, list[Scene]] = {kind: [] for kind in DRAWN}
     altered_kinds, kinds_of_further = [], []
     for key, here in table.iloc[np.sort(chosen)].groupby(["well", "site"], sort=True):
         raw = state.plate.read_site(SiteKey(str(key[0]), int(key[1])))
@@ -171,6 +160,10 @@ def nuclei_of(
             kinds_of_further.append(kind.kind)
             if number in becomes_mitotic:
                 mitotic.append(with_mitosis(scene, rng))
+            if number in has_drawn:
+                drawn["vesicles"].append(with_vesicles(scene, drawing_rng))
+        some = here[[number in has_drawn for number in here.index]]
+        drawn["body"] += _with_bodies(raw, some, imaging, side_px, drawing_rng)
 
     def embed(scenes: list[Scene]) -> NDArray[np.float32]:
         middle = [scenes[0].centre_px]
@@ -183,8 +176,34 @@ def nuclei_of(
         kinds=np.array(altered_kinds),
         further=embed(further),
         further_kinds=np.array(kinds_of_further),
+        drawn={kind: embed(those) for kind, those in drawn.items()},
         mitotic=embed(mitotic),
     )
+
+
+def _with_bodies(
+    raw: NDArray[Any],
+    cells: pd.DataFrame,
+    imaging: Imaging,
+    side_px: int,
+    rng: np.random.Generator,
+) -> list[Scene]:
+    """Draw a small body beside each of some cells of a site, where there is room for one."""
+    places, radii_px = [], []
+    scenes = cut_scenes(raw, cells["y_px"], cells["x_px"], imaging, side_px)
+    for y, x, scene in zip(cells["y_px"], cells["x_px"], scenes, strict=True):
+        radius_px = body_radius_px(scene, rng)
+        offset = place_beside(scene, radius_px, rng)
+        if offset is None:
+            continue
+        place = y + offset[0], x + offset[1]
+        if all(0 <= at <= side - 1 for at, side in zip(place, raw.shape[1:], strict=True)):
+            places.append(place)
+            radii_px.append(radius_px)
+    if not places:
+        return []
+    beside = cut_scenes(raw, *np.transpose(places), imaging, side_px)
+    return [with_body(scene, radius, rng) for scene, radius in zip(beside, radii_px, strict=True)]
 
 
 def in_batches(crops: torch.Tensor, encoder: Encoder) -> NDArray[np.float32]:

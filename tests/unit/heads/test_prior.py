@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from scipy.stats import median_abs_deviation
 from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
 
 from napari_hcs_qc.cells.recipe import get_recipe
 from napari_hcs_qc.encoders.registry import load_encoder
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.prior.linear_prior import (
     SHIPPED,
+    KindWeights,
     LinearPrior,
     PriorDocument,
     find_prior,
@@ -61,6 +63,12 @@ def linear_prior(seed: int = 1, n_features: int = N_FEATURES) -> LinearPrior:
         weights_sha256="",
     )
     return LinearPrior(document, coef)
+
+
+def with_kinds(weights: KindWeights) -> LinearPrior:
+    plain = linear_prior()
+    document = plain.document.model_copy(update={"kinds": ("blur", "dead")})
+    return LinearPrior(document, plain.coef, weights)
 
 
 class TestPlateStatistics:
@@ -228,7 +236,54 @@ class TestPlatePrior:
             PlatePrior.fit(plate_cells(300)[:, 1:], linear_prior())
 
 
+class TestKinds:
+    def test_they_are_those_of_a_multinomial_model_of_the_plates_own_cells(self) -> None:
+        """That of scikit-learn on cells of another scale, where it is likelier than not."""
+        kinds = np.array(["blur", "dead", "zz none"])
+        rng = np.random.default_rng(0)
+        target = kinds[rng.integers(3, size=400)]
+        shift = rng.normal(0, 2, (3, N_FEATURES))
+        z = rng.normal(size=(400, N_FEATURES)) + shift[np.searchsorted(kinds, target)]
+        model = LogisticRegression(C=1e-3).fit(prior_inputs(z), target)
+        prior = with_kinds(KindWeights(model.coef_, model.intercept_))
+
+        cells = plate_cells(1000)
+        of_plate = PlatePrior.fit(cells, prior)
+        assert of_plate is not None
+        odd = of_plate.statistics.centre + of_plate.statistics.scale * z
+        shares = model.predict_proba(prior_inputs(of_plate.statistics.standardised(odd)))
+        expected = kinds.astype(object)[shares.argmax(axis=1)]
+        expected[(shares.max(axis=1) < 0.5) | (expected == "zz none")] = None
+        given = of_plate.kinds(odd)
+        assert given.tolist() == expected.tolist()
+        assert {"blur", "dead", None} == set(given)
+        # Each of its own, and none of a cell that could not be read.
+        odd[3] = np.nan
+        expected[3] = None
+        assert of_plate.kinds(odd[:10]).tolist() == expected[:10].tolist()
+
+    def test_what_knows_no_kinds_gives_none(self) -> None:
+        cells = plate_cells(300)
+        for linear in (None, linear_prior()):
+            prior = PlatePrior.fit(cells, linear)
+            assert prior is not None
+            assert prior.kinds(cells[:5]).tolist() == [None] * 5
+
+
 class TestFiles:
+    def test_kinds_are_read_again(self, tmp_path: Path) -> None:
+        rng = np.random.default_rng(3)
+        # In the order of the axes in which scikit-learn gives it.
+        coef = np.asfortranarray(rng.normal(size=(3, 2 * N_FEATURES)))
+        weights = KindWeights(coef, rng.normal(size=3))
+        again = load_prior(save_prior(tmp_path, with_kinds(weights)))
+        z = rng.normal(size=(200, N_FEATURES))
+        assert again.kinds(z).tolist() == with_kinds(weights).kinds(z).tolist()
+        few = KindWeights(weights.coef[:2], weights.intercepts)
+        path = save_prior(tmp_path, with_kinds(few))
+        with pytest.raises(HcsQcError, match=r"shape of kinds is \(2, 120\), not \(3, 120\)"):
+            load_prior(path)
+
     def test_what_is_saved_is_read_again(self, tmp_path: Path) -> None:
         prior = linear_prior()
         path = save_prior(tmp_path, prior)
@@ -250,7 +305,7 @@ class TestFiles:
 
     def test_weights_of_another_length_are_refused(self, tmp_path: Path) -> None:
         path = save_prior(tmp_path, linear_prior(n_features=59))
-        with pytest.raises(HcsQcError, match=r"its shape is \(120,\), not \(118,\)"):
+        with pytest.raises(HcsQcError, match=r"shape of coef is \(120,\), not \(118,\)"):
             load_prior(path)
 
     def test_the_default_encoder_and_recipe_have_a_prior_for_nuclei_of_any_size(self) -> None:
@@ -273,4 +328,4 @@ class TestFiles:
         names = json.dumps(document.plain()["sources"])
         assert "MitoCheck" in names and "CC BY 4.0" in names
         assert "BBBC022" not in names and "BBBC039" not in names
-        assert path.with_suffix(".safetensors").stat().st_size < 16_000
+        assert path.with_suffix(".safetensors").stat().st_size < 80_000

@@ -54,11 +54,11 @@ def test_labelled_cells_are_known_before_any_annotation(shared_data: Path, tmp_p
     prior = PlatePrior.fit(np.asarray(store.embeddings), find_prior(encoder, recipe))
     assert prior is not None
     scores = prior.score(annotated.embeddings)
-    # Measured: 0.987, 0.965.
+    # Measured: 0.994, 0.952.
     assert roc_auc_score(is_abnormal, scores) >= 0.975
     assert f1_score(is_abnormal, scores > 0, average="weighted") >= 0.935
     # As they are found, cells of the plate are called at about the share that is abnormal.
-    assert 0.02 < (prior.score(np.asarray(store.embeddings)) > 0).mean() < 0.07
+    assert 0.02 < (prior.score(np.asarray(store.embeddings)) > 0).mean() < 0.08
 
     alone = PlatePrior.fit(np.asarray(store.embeddings))
     assert alone is not None

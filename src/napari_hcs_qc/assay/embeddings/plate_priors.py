@@ -120,10 +120,10 @@ def find_plate_priors(
     """Give the priors of plates; None where one is not embedded or has none."""
     by_plate = {}
     for state in states:
-        known = _of_plate(state, recipe, encoder, stores, linear)
-        if known is None or known.prior is None:
+        prior = prior_of_plate(state, recipe, encoder, stores, linear)
+        if prior is None:
             return None
-        by_plate[state.plate.name] = known.prior
+        by_plate[state.plate.name] = prior
     return PlatePriors(linear, by_plate) if by_plate else None
 
 
@@ -156,6 +156,18 @@ def prior_offsets(
         known.scores = np.concatenate(parts)
     added = known.prior.score(rows[n_found:], state.cells["well"].iloc[n_found:].to_numpy(str))
     return as_offset(np.concatenate([known.scores, added]))
+
+
+def prior_of_plate(
+    state: PlateState,
+    recipe: CropRecipe,
+    encoder: Encoder,
+    stores: Path,
+    linear: LinearPrior | None,
+) -> PlatePrior | None:
+    """Give the prior of an embedded plate; None where it has none."""
+    known = _of_plate(state, recipe, encoder, stores, linear)
+    return None if known is None else known.prior
 
 
 def _of_plate(

@@ -10,7 +10,11 @@ import numpy as np
 import pandas as pd
 
 from napari_hcs_qc.assay.embeddings.embed_plate import embed_plate
-from napari_hcs_qc.assay.embeddings.plate_priors import prior_offsets, why_no_prior
+from napari_hcs_qc.assay.embeddings.plate_priors import (
+    prior_of_plate,
+    prior_offsets,
+    why_no_prior,
+)
 from napari_hcs_qc.assay.models.rule_model import rule_scores
 from napari_hcs_qc.assay.models.train_options import model_encoder
 from napari_hcs_qc.assay.scoring.novelty_report import novelty_summary
@@ -30,7 +34,7 @@ from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.text_columns import with_texts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -39,6 +43,9 @@ if TYPE_CHECKING:
     from napari_hcs_qc.assay.store.plate_state import PlateState
     from napari_hcs_qc.assay.store.saved_model import Model
     from napari_hcs_qc.encoders.encoder import Encoder
+
+    # From embeddings to kinds, None where not known.
+    KindsOf = Callable[[NDArray[np.floating[Any]]], NDArray[np.object_]]
 
 _ROWS_OF_KINDS = 2048  # so many at a time, so that memory does not grow with the plate
 
@@ -127,7 +134,8 @@ def predict_plate(
         offset, no_prior = _offset_of(assay, state, model, encoder, embedded.rows, job)
         p_abnormal = score_embeddings(model.head, embedded.rows, offset, job=job)
         has_kind = p_abnormal >= min(0.5, assay.threshold)
-        kinds = _kinds(model, embedded.rows, has_kind, job)
+        kinds_of = _kinds_of(assay, state, model, encoder)
+        kinds = _kinds(kinds_of, embedded.rows, has_kind, job)
     table = with_texts(
         pd.DataFrame({"p_abnormal": p_abnormal}),
         {"predicted_class": classes_of(p_abnormal), "predicted_kind": kinds},
@@ -210,19 +218,35 @@ def with_novelty(
     )
 
 
+def _kinds_of(
+    assay: AssayFolder, state: PlateState, model: Model, encoder: Encoder
+) -> KindsOf | None:
+    """Give what knows the kinds of abnormal cells: annotations, else the prior of the plate."""
+    if model.kind_head is not None:
+        kinds_of: KindsOf = model.kind_head.predict
+        return kinds_of
+    linear = model.linear_prior
+    if model.manifest.prior is None or linear is None:
+        return None
+    prior = prior_of_plate(state, model.recipe, encoder, assay.embeddings_folder, linear)
+    return None if prior is None else prior.kinds
+
+
 def _kinds(
-    model: Model, rows: NDArray[np.floating[Any]], has_kind: NDArray[np.bool_], job: Job
+    kinds_of: KindsOf | None,
+    rows: NDArray[np.floating[Any]],
+    has_kind: NDArray[np.bool_],
+    job: Job,
 ) -> NDArray[np.object_]:
     kinds = np.full(len(rows), None, dtype=object)
-    kind_head = model.kind_head
-    if kind_head is None:
+    if kinds_of is None:
         return kinds
     abnormal = np.flatnonzero(has_kind)
 
     def work(start: int) -> None:
         job.check()
         chosen = abnormal[start : start + _ROWS_OF_KINDS]
-        kinds[chosen] = kind_head.predict(rows[chosen])
+        kinds[chosen] = kinds_of(rows[chosen])
 
     with one_blas_thread(), ThreadPoolExecutor(n_processors(), "hcs-qc kinds") as pool:
         list(pool.map(work, range(0, len(abnormal), _ROWS_OF_KINDS)))

@@ -203,10 +203,11 @@ class ModelManifest(Document):
             else "their distance from the usual cells of their plate"
         )
         if self.is_before_annotations:
+            no_kinds = "" if self.prior.weights_sha256 else " No kinds are predicted."
             return (
                 f"Before any annotation: cells are classified by {general}. Artefacts of another "
                 "kind are missed, and rare but healthy cells may be called abnormal; annotate some "
-                "cells and train."
+                f"cells and train.{no_kinds}"
             )
         n_annotated = sum(self.n_annotated.values())
         if n_annotated >= FEW_ANNOTATIONS:

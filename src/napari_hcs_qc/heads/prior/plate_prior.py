@@ -25,7 +25,7 @@ MIN_CELLS = 200
 LINE = 2.25
 """Robust standard deviations above the plate's median where the score is 0."""
 
-_STRICTER = 0.75  # log-odds, half a deviation
+_STRICTER = 1.125  # log-odds, three quarters of a deviation
 
 RESIDUAL_ALONE = "distance from the plate's usual cells"
 """Name of the prior of an encoder or recipe that no linear prior was made for."""
@@ -230,3 +230,12 @@ class PlatePrior:
             for well, lift in self.lifts.items():
                 scores[names == well] += _PER_DEVIATION * lift
         return scores
+
+    def kinds(self, features: NDArray[Any]) -> NDArray[np.object_]:
+        """Kinds of cells that are called abnormal, by their embeddings; None where not known."""
+        kinds = np.full(len(features), None, dtype=object)
+        if self.linear is not None:
+            usable = np.isfinite(features).all(axis=1)
+            z = self.statistics.standardised(features[usable])[:, self.columns]
+            kinds[usable] = self.linear.kinds(z)
+        return kinds
