@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
 
 _CHECKSUM = "checksum"
 _HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"
@@ -258,3 +260,16 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a file as 64 hexadecimal digits."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def tensor_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """Give arrays as the content of a safetensors file.
+
+    Of an array in another order of its axes safetensors would write the numbers in that one, and
+    give others when it is read.
+    """
+    import numpy as np
+    from safetensors.numpy import save
+
+    data: bytes = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    return data

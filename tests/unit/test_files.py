@@ -9,7 +9,11 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import load
 
 from napari_hcs_qc.errors import DamagedError, HcsQcError, WriteError
 from napari_hcs_qc.files import (
@@ -19,6 +23,7 @@ from napari_hcs_qc.files import (
     read_checked,
     read_json,
     sha256_of,
+    tensor_bytes,
     write_json,
 )
 
@@ -191,3 +196,12 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         atomic_paths(tmp_path / "file", ["a.csv"]),
     ):
         pytest.fail("there is no folder to write in")
+
+
+@given(st.permutations(range(3)), st.tuples(*[st.integers(0, 4)] * 3), st.booleans())
+def test_tensors_read_back_are_the_same_whatever_the_order_of_their_axes(
+    axes: list[int], shape: tuple[int, int, int], is_sliced: bool
+) -> None:
+    array = np.arange(np.prod(shape), dtype=np.float32).reshape(shape).transpose(axes)
+    array = array[::2, :, 1:] if is_sliced else array
+    np.testing.assert_array_equal(load(tensor_bytes({"numbers": array}))["numbers"], array)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
-from safetensors.numpy import save as save_tensors
 
 from napari_hcs_qc.errors import HcsQcError
+from napari_hcs_qc.files import tensor_bytes
 from napari_hcs_qc.heads.threads import one_blas_thread
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.text import count_of
@@ -113,7 +113,7 @@ class Novelty:
 
     def to_bytes(self) -> bytes:
         """Give it as a safetensors file."""
-        data: bytes = save_tensors(
+        return tensor_bytes(
             {
                 "centre": self._centre,
                 "scale": self._scale,
@@ -121,7 +121,6 @@ class Novelty:
                 "limit": np.array([self.limit_], dtype=np.float64),
             }
         )
-        return data
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:

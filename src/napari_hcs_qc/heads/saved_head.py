@@ -10,7 +10,6 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
-from safetensors.numpy import save as save_tensors
 
 from napari_hcs_qc.documents import problems_text
 from napari_hcs_qc.errors import DamagedError, HcsQcError
@@ -20,6 +19,7 @@ from napari_hcs_qc.files import (
     explained_writes,
     load_json,
     sha256_of,
+    tensor_bytes,
     write_json,
 )
 from napari_hcs_qc.heads.head_registry import HEADS, head_name
@@ -122,7 +122,7 @@ def save_head(head: Head | KindHead, folder: Path) -> None:
     described, arrays = (None, {}) if inner is None else _describe(inner)
     if examples is not None:
         arrays |= {f"{_EXAMPLE}{name}": getattr(examples, name) for name in _EXAMPLE_ARRAYS}
-    data = save_tensors(arrays)
+    data = tensor_bytes(arrays)
     digest = hashlib.sha256(data).hexdigest()
     name = f"head-{digest[:16]}.safetensors"
     with atomic_path(folder / name) as temporary:
@@ -220,7 +220,7 @@ def _describe(head: Head) -> tuple[_Described, dict[str, NDArray[Any]]]:
         n_features=int(head.n_features_in_),
         figures={figure: getattr(head, figure) for figure in _FIGURES.get(name, ())},
     )
-    arrays = {array: np.ascontiguousarray(getattr(head, array)) for array in _ARRAYS[name]}
+    arrays = {array: getattr(head, array) for array in _ARRAYS[name]}
     return described, arrays
 
 

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
-from safetensors.numpy import save as save_tensors
 from scipy.special import softmax
 
 from napari_hcs_qc.documents import Document, Part
 from napari_hcs_qc.errors import HcsQcError
-from napari_hcs_qc.files import atomic_path
+from napari_hcs_qc.files import atomic_path, tensor_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -140,9 +139,7 @@ def save_prior(folder: Path, prior: LinearPrior) -> Path:
     tensors = {_COEF: prior.coef}
     if prior.of_kinds is not None:
         tensors |= {_KINDS: prior.of_kinds.coef, _INTERCEPTS: prior.of_kinds.intercepts}
-    # Of arrays in another order of their axes, safetensors would write the numbers in that one.
-    rows = {name: np.ascontiguousarray(values, np.float32) for name, values in tensors.items()}
-    data = save_tensors(rows)
+    data = tensor_bytes({name: values.astype(np.float32) for name, values in tensors.items()})
     path = folder / f"{prior.name}.json"
     with atomic_path(path.with_suffix(".safetensors")) as temporary:
         temporary.write_bytes(data)
