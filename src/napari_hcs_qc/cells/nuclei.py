@@ -13,13 +13,14 @@ images where it is not given. A field is taken in these steps:
    joined again unless a waist, a dark line or a step in brightness lies between them (`clumps`).
 4. Each nucleus gets a threshold of its own, a fixed share of its own brightness, so that a bright
    one does not swell and a dim neighbour does not drown in its halo. Step 3 is repeated at half of
-   it, then a little higher, where close nuclei part; round bodies that were too dim for it are
-   added, and from there all grow back to their edge.
+   it, then a little higher, where close nuclei part; small bodies at a nucleus are parted from it
+   (`satellites`), and from there all grow back to their edge.
 5. Specks in the halo of a nucleus, too dim for step 4, are added.
 6. What has no edge (haze), a far weaker one than the typical nucleus, or none above the noise is
    dropped; what is small but has one (debris, fragments) stays.
 7. In what was dropped, nuclei are looked for once more, in the light that stands out of its
    surroundings: haze beside a nucleus may have been taken for a part of it.
+8. What is left grows once more to its edge, down its own slope of light: nothing is lost by it now.
 """
 
 from __future__ import annotations
