@@ -79,7 +79,7 @@ def _cuts(
     diameter: float,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]]:
     """Neighbouring pieces (first < second), depth where they meet, and bend of the light."""
-    bend = _bend(contrast, max(_LEAST_BEND_PX, _BEND_SCALE * diameter))
+    bend = bend_of(contrast, diameter)
     keys, depths, bends, greys = [], [], [], []
     for near, other in ((np.s_[1:, :], np.s_[:-1, :]), (np.s_[:, 1:], np.s_[:, :-1])):
         at = (pieces[near] != pieces[other]) & (pieces[near] > 0) & (pieces[other] > 0)
@@ -96,8 +96,9 @@ def _cuts(
     return pairs >> 32, pairs & 0xFFFFFFFF, saddle, of_grey
 
 
-def _bend(values: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+def bend_of(values: NDArray[np.float32], diameter: float) -> NDArray[np.float32]:
     """Largest second derivative in any direction, times the variance: high in a dark line."""
+    sigma = max(_LEAST_BEND_PX, _BEND_SCALE * diameter)
     smooth = np.pad(ndi.gaussian_filter(values, sigma), 1, mode="edge")
     middle = smooth[1:-1, 1:-1]
     along = smooth[2:, 1:-1] + smooth[:-2, 1:-1] - 2 * middle

@@ -13,13 +13,14 @@ images where it is not given. A field is taken in these steps:
    joined again unless a waist, a dark line or a step in brightness lies between them (`clumps`).
 4. Each nucleus gets a threshold of its own, a fixed share of its own brightness, so that a bright
    one does not swell and a dim neighbour does not drown in its halo. Step 3 is repeated at half of
-   it, then a little higher, where close nuclei part; round bodies that were too dim for it are
-   added, and from there all grow back to their edge.
+   it, then a little higher, where close nuclei part; small bodies at a nucleus are parted from it
+   (`satellites`), and from there all grow back to their edge.
 5. Specks in the halo of a nucleus, too dim for step 4, are added.
 6. What has no edge (haze), a far weaker one than the typical nucleus, or none above the noise is
    dropped; what is small but has one (debris, fragments) stays.
 7. In what was dropped, nuclei are looked for once more, in the light that stands out of its
    surroundings: haze beside a nucleus may have been taken for a part of it.
+8. What is left grows once more to its edge, down its own slope of light: nothing is lost by it now.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from napari_hcs_qc.cells.clumps import (
     split_clumps,
 )
 from napari_hcs_qc.cells.noise import pixel_noise, without_hot_pixels
+from napari_hcs_qc.cells.satellites import with_satellites
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import NO_JOB
 
@@ -68,16 +70,12 @@ _PLATEAU_SHARE = 0.1  # Of the steepest slopes; 0.2 in random light, whatever it
 # finely, and at which a nucleus ends, which is at most so many diameters outside the fine cut.
 _OWN_QUANTILE, _OWN_SHARE, _CORE_SHARE, _EDGE_SHARE = 0.75, 0.5, 0.6, 0.4
 _RIM = 0.1
-# Bodies at a nucleus: how far from it, least brightness (of its own), radius of the smallest (both
-# in diameters), elongation, and over what width the light drops by what share of their brightness,
-# along what share of the outline that they would have alone. Chosen where they lie: of 73 in
-# BBBC039's fields 55 were objects of the reference masks and 9 parts of a nucleus.
-_SATELLITE_REACH, _SATELLITE_SHARE, _SATELLITE_RADIUS, _SATELLITE_ELONGATION = 0.35, 0.2, 0.07, 1.4
-_SATELLITE_EDGE, _SATELLITE_DROP, _SATELLITE_FREE = 0.1, 0.4, 0.8
 # Specks: side of the window (diameters), share of their light that stands out, area (of a typical
 # nucleus), elongation; those that are clear (in noise) may be dimmer than other things.
 _SPECK, _SPECK_HEIGHT, _SPECK_AREA, _SPECK_ELONGATION = 0.35, 0.6, 0.15, 1.5
 _SPECK_SNR, _DIM_SPECK = 60.0, 0.1
+# So may larger compact bodies whose edge is sharp for what light they have (a tenth in haze).
+_BODY_AREA, _BODY_ELONGATION, _BODY_DROP, _DIM_BODY = 0.6, 1.8, 0.25, 0.15
 _LEAST_AREA, _MOST_AREA = 0.02, 12.0  # Of the area of a typical nucleus.
 _LEAST_PX = 6
 # From a nucleus to the ground over this share of the diameter its light drops by half; haze has no
@@ -210,10 +208,10 @@ def _find(image: NDArray[np.float32], diameter: float) -> NDArray[np.int32]:
     nuclei = _without_odd(np.where(is_streak[labels], 0, labels), plain, levels, noise, diameter)
     dropped = (labels > 0) & (nuclei == 0)
     more = _in_haze(nuclei, dropped, plain, threshold, diameter)
-    if not more.any():
-        return nuclei
-    labels = np.where(more > 0, more + nuclei.max(), nuclei).astype(np.int32)
-    return _without_odd(labels, plain, label_medians(labels, plain), noise, diameter)
+    if more.any():
+        labels = np.where(more > 0, more + nuclei.max(), nuclei).astype(np.int32)
+        nuclei = _without_odd(labels, plain, label_medians(labels, plain), noise, diameter)
+    return _by_first_pixel(_grown(nuclei, plain, threshold, diameter))
 
 
 def _parted(contrast: NDArray[np.float32], threshold: float, diameter: float) -> NDArray[np.int32]:
@@ -223,34 +221,8 @@ def _parted(contrast: NDArray[np.float32], threshold: float, diameter: float) ->
         contrast > np.maximum(_CORE_SHARE * level, threshold), contrast < threshold, diameter
     )
     cores = split_clumps(mask, contrast, diameter)
-    cores = _with_satellites(cores, contrast, threshold, diameter)
+    cores = with_satellites(cores, contrast, threshold, diameter)
     return _whole(cores, contrast, threshold, diameter)
-
-
-def _with_satellites(
-    cores: NDArray[np.int32], contrast: NDArray[np.float32], threshold: float, diameter: float
-) -> NDArray[np.int32]:
-    """Add round bodies with an edge that lie at a nucleus and are too dim to be a part of it."""
-    levels = _levels(cores, contrast, 0.0)[cores]
-    near = ndi.maximum_filter(levels, 2 * round(_SATELLITE_REACH * diameter) + 1)
-    dim = (contrast > np.maximum(_SATELLITE_SHARE * near, threshold)) & (near > 0) & (cores == 0)
-    px = max(1, round(_SATELLITE_RADIUS * diameter))
-    inner = ~dilated(~dim, px)  # The blurred edge of a nucleus is narrower.
-    if not inner.any():
-        return cores
-    pieces, n = ndi.label(dilated(inner, px) & dim)
-    bodies: NDArray[np.int32] = pieces.astype(np.int32)
-    area = np.bincount(bodies.ravel(), minlength=n + 1)
-    beside = np.where(cores > 0, n + 1, bodies).astype(np.int32)
-    step = max(1, round(_SATELLITE_EDGE * diameter))
-    drop, n_steps = edge_drops(beside, contrast, step)
-    is_body = area > _LEAST_AREA * np.pi / 4 * diameter**2
-    is_body &= _elongation(bodies, area) < _SATELLITE_ELONGATION
-    is_body &= drop[: n + 1] > _SATELLITE_DROP * label_medians(bodies, contrast, _OWN_QUANTILE)
-    # Four steps of each px out of each side, where nothing lies beside it.
-    is_body &= n_steps[: n + 1] > _SATELLITE_FREE * 4 * step * np.sqrt(area)
-    is_body[0] = False
-    return np.where(is_body[bodies], bodies + cores.max(), cores).astype(np.int32)
 
 
 def _in_haze(
@@ -314,6 +286,24 @@ def _whole(
     ).astype(np.int32)
     is_nucleus = (cores > 0) | (contrast > _EDGE_SHARE * _levels(cores, contrast, 0.0)[grown])
     return np.where(is_nucleus, grown, 0)
+
+
+def _grown(
+    labels: NDArray[np.int32], contrast: NDArray[np.float32], threshold: float, diameter: float
+) -> NDArray[np.int32]:
+    """Let each finished nucleus grow down its own slope, to its edge or to another one."""
+    least = np.maximum(_EDGE_SHARE * _levels(labels, contrast, 0.0), threshold)
+    least[0] = np.inf
+    for _ in range(max(1, round(_RIM * diameter))):
+        wider, best = labels.copy(), np.zeros_like(contrast)
+        for a, b in ((np.s_[1:, :], np.s_[:-1, :]), (np.s_[:, 1:], np.s_[:, :-1])):
+            for new, old in ((a, b), (b, a)):
+                is_own = (labels[new] == 0) & (contrast[new] > least[labels[old]])
+                is_own &= (contrast[new] <= contrast[old]) & (contrast[old] > best[new])
+                wider[new][is_own] = labels[old][is_own]
+                best[new][is_own] = contrast[old][is_own]
+        labels = wider
+    return labels
 
 
 def _with_specks(
@@ -431,10 +421,11 @@ def _without_odd(
     is_odd |= drop < _LEAST_DROP * levels[:n]
     clear = drop * np.sqrt(n_steps)
     is_odd |= clear < _LEAST_SNR * noise
-    is_speck = (
-        (area < _SPECK_AREA) & (elongation < _SPECK_ELONGATION) & (clear > _SPECK_SNR * noise)
-    )
-    dim = np.where(elongation > _SLIM, _DIM_SLIM, np.where(is_speck, _DIM_SPECK, _DIM))
+    is_speck = (area < _SPECK_AREA) & (elongation < _SPECK_ELONGATION)
+    is_body = (area < _BODY_AREA) & (elongation < _BODY_ELONGATION)
+    is_body &= drop > _BODY_DROP * label_medians(labels, contrast)
+    dim = np.where(is_speck, _DIM_SPECK, np.where(is_body, _DIM_BODY, _DIM))
+    dim = np.where(elongation > _SLIM, _DIM_SLIM, np.where(clear > _SPECK_SNR * noise, dim, _DIM))
     is_odd |= drop < dim * usual
     is_odd[0] = True
     return _by_first_pixel(np.where(is_odd[labels], 0, labels))

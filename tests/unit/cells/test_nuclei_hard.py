@@ -98,6 +98,56 @@ def test_a_dimmer_body_that_touches_a_nucleus_is_found(
     assert np.count_nonzero(found == found[120, 160]) == pytest.approx(np.pi * 14**2, rel=0.1)
 
 
+@pytest.mark.parametrize("share", [0.5, 0.6, 0.7])
+@pytest.mark.parametrize("radius", [5.0, 6.0])
+@pytest.mark.parametrize("angle", [0.0, 0.7, 1.6])
+def test_a_body_that_bulges_out_of_a_nucleus_is_parted(
+    share: float, radius: float, angle: float
+) -> None:
+    y, x = np.mgrid[:240, :320]
+    signal = np.zeros(y.shape)
+    far = 14 + radius - 2
+    at = (120 + far * np.sin(angle), 160 + far * np.cos(angle))
+    signal[np.hypot(y - at[0], x - at[1]) < radius] = 1000 * share
+    signal[np.hypot(y - 120, x - 160) < 14] = 1000
+    found = find_nuclei(field_with(signal, 0), diameter_px=28)
+    assert found.max() == 6
+    body = found[round(at[0]), round(at[1])]
+    assert found[120, 160] != body != 0
+    assert np.count_nonzero(found == found[120, 160]) == pytest.approx(np.pi * 14**2, rel=0.1)
+    for label in range(1, 7):
+        assert ndi.label(found == label, np.ones((3, 3)))[1] == 1
+
+
+@pytest.mark.parametrize("notch", [3.0, 5.0])
+@pytest.mark.parametrize("stretch", [1.0, 1.4, 1.8])
+def test_lobed_and_long_nuclei_stay_whole(notch: float, stretch: float) -> None:
+    y, x = np.mgrid[:240, :320]
+    signal = np.where(np.hypot((y - 120) / 14, (x - 160) / 14 / stretch) < 1, 1000.0, 0.0)
+    signal[np.hypot(y - 106, x - 160) < notch] = 0.0
+    assert find_nuclei(field_with(signal, 0), diameter_px=28).max() == 5
+
+
+@pytest.mark.parametrize(("blur", "n"), [(0.0, 5), (2.5, 4), (5.0, 4)])
+@pytest.mark.parametrize("share", [0.17, 0.2])
+def test_a_dim_compact_body_is_a_cell_where_it_has_an_edge(
+    share: float, blur: float, n: int
+) -> None:
+    y, x = np.mgrid[:240, :320]
+    body = np.where(np.hypot(y - 120, x - 160) < 9, 1000.0 * share, 0.0)
+    found = find_nuclei(field_with(ndi.gaussian_filter(body, blur), 0), diameter_px=28)
+    assert found.max() == n
+    assert (found[120, 160] > 0) == (n == 5)
+
+
+def test_a_nucleus_of_uneven_light_is_outlined_further_than_its_bright_part() -> None:
+    y, x = np.mgrid[:240, :320]
+    disc = np.hypot(y - 120, x - 160) < 14
+    signal = np.where(disc, np.where(x < 163, 1000.0, 550.0), 0.0)
+    found = find_nuclei(field_with(signal, 0), diameter_px=28)
+    assert np.count_nonzero(disc & (found == found[120, 155])) > 0.84 * np.count_nonzero(disc)
+
+
 @pytest.mark.parametrize("share", [0.5, 0.7, 1.3, 1.6, 2.0])
 @pytest.mark.parametrize("radius", [2.5, 4.0])
 def test_spots_in_a_nucleus_do_not_part_it(share: float, radius: float) -> None:
