@@ -59,7 +59,9 @@ _SMOOTHINGS = (0.02, 0.07)  # Of the diameter; the second for fields with little
 # Least contrast, in standard deviations of the smoothed background and of single pixels.
 _NOISE_FACTOR = 5.0
 _PIXEL_NOISE_FACTOR = 2.5
-_GROUND_SHARE = 0.2
+# A hole is ground where it is as dark as what lies outside a nucleus (of its brightness); it is
+# filled where it has less of that than this share.
+_GROUND_SHARE, _GROUND_LEVEL = 0.2, 0.45
 _DENSE = 0.55  # Of the area within five diameters.
 _EDGE_PX = 4
 _OTHER_STARTS, _LEAST_START_PX, _FEW_FIELDS, _CLEARLY_MORE = (0.33, 0.11), 12.0, 3, 1.3
@@ -217,9 +219,8 @@ def _find(image: NDArray[np.float32], diameter: float) -> NDArray[np.int32]:
 def _parted(contrast: NDArray[np.float32], threshold: float, diameter: float) -> NDArray[np.int32]:
     """Nuclei, each above a share of its own brightness."""
     level = _own_levels(contrast, threshold, diameter)
-    mask = _tidied(
-        contrast > np.maximum(_CORE_SHARE * level, threshold), contrast < threshold, diameter
-    )
+    mask = contrast > np.maximum(_CORE_SHARE * level, threshold)
+    mask = _tidied(mask, _is_ground(contrast, level, threshold), diameter)
     cores = split_clumps(mask, contrast, diameter)
     cores = with_satellites(cores, contrast, threshold, diameter)
     return _whole(cores, contrast, threshold, diameter)
@@ -261,7 +262,8 @@ def _own_levels(
     level = np.zeros(small.shape, dtype=np.float32)
     for _ in range(2):
         mask = small > np.maximum(_OWN_SHARE * level, threshold)
-        labels = split_clumps(_tidied(mask, small < threshold, scaled), small, scaled)
+        is_ground = _is_ground(small, level, threshold)
+        labels = split_clumps(_tidied(mask, is_ground, scaled), small, scaled)
         level = _levels(labels, small, np.inf)[labels]
     level = level.repeat(factor, axis=0).repeat(factor, axis=1)
     return level[: contrast.shape[0], : contrast.shape[1]]
@@ -383,6 +385,15 @@ def _empty_places(
             spreads.append((high - low) / 0.97)
     spread = min(float(np.percentile(spreads, 20)), most)
     return float(np.median(lows)) + 1.64 * spread, spread
+
+
+def _is_ground(
+    contrast: NDArray[np.float32], level: NDArray[np.float32], threshold: float
+) -> NDArray[np.bool_]:
+    """Where it is darker than a nucleus ever is inside: below the threshold or its own edge."""
+    least = np.float32(_GROUND_LEVEL) * np.where(np.isfinite(level), level, 0.0)
+    ground: NDArray[np.bool_] = contrast < np.maximum(least, threshold)
+    return ground
 
 
 def _tidied(

@@ -44,7 +44,7 @@ def test_confluent_fields(matches: Matches, pitch: float, jitter: float) -> None
 
 
 # The closest jittered packings, where discs overlap, are parted with more than 5 % extra, at 28.8
-# and 50 px in two of three seeds (about 6 %).
+# and 50 px in two of three seeds (5 to 7 %).
 NOT_PARTED = {(12.0, 1.12, 2), *((diameter, 1.06, 2) for diameter in (12.0, 20.0, 28.8, 50.0))}
 
 
