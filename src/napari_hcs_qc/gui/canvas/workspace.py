@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from napari_hcs_qc.gui.session.training_tasks import TrainingTasks
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
+_MANY_MODULES = 20
 _SIGN_PERCENT = 1  # of the speed of its movie: a picture in three seconds
 
 
@@ -82,22 +84,23 @@ def has_workspace(viewer: ViewerModel) -> bool:
 
 
 def _pass_over(session: Session, training: TrainingTasks) -> None:
-    """Let the search for garbage pass over what is there by now, until the window is closed.
+    """Let the search for garbage pass over what was imported, until the window is closed.
 
     napari, PyTorch and the rest are a million objects; each search through them all would stop the
     window for most of a second, now and then in the middle of a person's work.
     """
-    gc.freeze()
+    n_imported = 0
 
-    def follow_once(signal: Any) -> None:
-        def once() -> None:
-            signal.disconnect(once)
+    def pass_over() -> None:
+        nonlocal n_imported
+        if len(sys.modules) > n_imported + _MANY_MODULES:
+            n_imported = len(sys.modules)
             gc.freeze()
 
-        signal.connect(once)
-
-    follow_once(training.model_changed)
-    follow_once(session.models.embeddings_changed)  # by now PyTorch has been imported
+    pass_over()
+    # What they stand for was imported for them: PyTorch, scikit-learn, the steps of training.
+    session.models.embeddings_changed.connect(pass_over)
+    training.model_changed.connect(pass_over)
 
 
 def _slow_signs(window: Any) -> None:
