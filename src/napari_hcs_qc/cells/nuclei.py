@@ -34,6 +34,7 @@ from skimage.segmentation import watershed
 
 from napari_hcs_qc.cells.background import coarse_background, line_background, shrunk, uniform_share
 from napari_hcs_qc.cells.clumps import (
+    NEIGHBOURS,
     depth_of,
     dilated,
     edge_drops,
@@ -298,7 +299,7 @@ def _grown(
     least[0] = np.inf
     for _ in range(max(1, round(_RIM * diameter))):
         wider, best = labels.copy(), np.zeros_like(contrast)
-        for a, b in ((np.s_[1:, :], np.s_[:-1, :]), (np.s_[:, 1:], np.s_[:, :-1])):
+        for a, b in NEIGHBOURS:
             for new, old in ((a, b), (b, a)):
                 is_own = (labels[new] == 0) & (contrast[new] > least[labels[old]])
                 is_own &= (contrast[new] <= contrast[old]) & (contrast[old] > best[new])

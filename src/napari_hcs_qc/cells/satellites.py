@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage as ndi
 
 from napari_hcs_qc.cells.clumps import (
+    NEIGHBOURS,
     bend_of,
     dilated,
     edge_drops,
@@ -101,7 +102,7 @@ def _contacts(
     """Count the steps from each body into what is `inner`; and how the light bends there."""
     n = int(bodies.max()) + 1
     counts, bends, greys = np.zeros(n, dtype=np.int64), np.zeros(n), np.zeros(n)
-    for a, b in ((np.s_[1:, :], np.s_[:-1, :]), (np.s_[:, 1:], np.s_[:, :-1])):
+    for a, b in NEIGHBOURS:
         for near, other in ((a, b), (b, a)):
             at = (bodies[near] > 0) & (inner[other] > 0)
             body = bodies[near][at]
