@@ -62,6 +62,15 @@ def test_at_one_half_the_prediction_stands_as_it_was_made(assay: AssayFolder) ->
     assert scored.threshold == 0.5
 
 
+def test_what_is_the_same_is_not_made_anew(assay: AssayFolder) -> None:
+    (scored,) = score(assay)
+    assert scored.with_verdicts(assay.journal().verdicts()) is scored
+    annotations = assay.journal().annotations()
+    again = scored.with_annotations(annotations, scored.threshold)
+    assert again.prediction.table is scored.prediction.table
+    same(again, scored)
+
+
 def test_another_threshold_judges_cells_wells_and_outputs(
     assay: AssayFolder, tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ from napari_hcs_qc.assay.embeddings.embed_plate import fill_store, stored_plate
 from napari_hcs_qc.assay.models.model_in_use import chosen_model
 from napari_hcs_qc.assay.models.train_options import requested_encoder
 from napari_hcs_qc.assay.scoring.plate_scores import ScoredPlate, score
+from napari_hcs_qc.assay.scoring.review_queue import well_entries
 from napari_hcs_qc.assay.scoring.saved_prediction import load_prediction
 from napari_hcs_qc.assay.store.plate_state import open_assay_plate
 from napari_hcs_qc.assay.store.platemap import with_platemap
@@ -175,32 +176,31 @@ def artefact_map(
 
 def train_and_score(frozen: Frozen, note: str = "", *, job: Job = NO_JOB) -> Trained:
     """Fit a head on all annotations and score every plate with it; its figures follow."""
+    return _trained(frozen, note=note, job=job)
+
+
+def score_before_annotations(frozen: Frozen, *, job: Job = NO_JOB) -> Trained:
+    """Score every plate by what is known without annotations."""
+    return _trained(frozen, before_annotations=True, job=job)
+
+
+def _trained(
+    frozen: Frozen, *, note: str = "", before_annotations: bool = False, job: Job
+) -> Trained:
     from napari_hcs_qc.workflow.training import train
 
-    return train(
+    trained = train(
         frozen.folder,
         frozen.options,
         states=frozen.joined(),
+        before_annotations=before_annotations,
         figures=False,
         scores=True,
         note=note,
         job=job,
     )
-
-
-def score_before_annotations(frozen: Frozen, *, job: Job = NO_JOB) -> Trained:
-    """Score every plate by what is known without annotations."""
-    from napari_hcs_qc.workflow.training import train
-
-    return train(
-        frozen.folder,
-        frozen.options,
-        states=frozen.joined(),
-        before_annotations=True,
-        figures=False,
-        scores=True,
-        job=job,
-    )
+    well_entries(trained.scored.values())  # kept with the plates
+    return trained
 
 
 def measure_model(frozen: Frozen, model: str, *, job: Job = NO_JOB) -> Model:
@@ -267,6 +267,7 @@ def score_again(
         again[name] = plate.with_annotations(
             frozen.annotations, frozen.threshold, include_cut=frozen.include_cut
         )
+    well_entries(again.values())  # kept with the plates
     return again
 
 

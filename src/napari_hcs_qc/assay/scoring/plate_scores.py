@@ -141,6 +141,8 @@ class ScoredPlate:
     def with_verdicts(self, verdicts: pd.DataFrame) -> ScoredPlate:
         """Give the same with other verdicts, `Journal.verdicts` of all plates."""
         mine = verdicts[verdicts["plate"] == self.state.plate.name].reset_index(drop=True)
+        if mine.equals(self.verdicts):
+            return self  # with what was made of it
         return replace(self, verdicts=mine)
 
     def to_export(self, embeddings: NDArray[np.float32] | None = None) -> ExportPlate:

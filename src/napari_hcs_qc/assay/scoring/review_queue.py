@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.text import listing
@@ -29,6 +30,7 @@ _WORDS = {
     "dim": "weak signal",
 }
 
+_entries: WeakKeyDictionary[ScoredPlate, list[QueueEntry]] = WeakKeyDictionary()
 
 _COLUMNS = (
     "well",
@@ -116,8 +118,15 @@ def review_queue(scored: Iterable[ScoredPlate]) -> tuple[QueueEntry, ...]:
 
 
 def well_entries(scored: Iterable[ScoredPlate]) -> tuple[QueueEntry, ...]:
-    """List all wells of plates, those first that a person should look at first."""
-    entries = [entry for plate in scored for entry in _of_plate(plate)]
+    """List all wells of plates, those first that a person should look at first.
+
+    Those of a plate are kept with it: a job makes them, and the window's thread need not.
+    """
+    entries = []
+    for plate in scored:
+        if plate not in _entries:
+            _entries[plate] = _of_plate(plate)
+        entries += _entries[plate]
     return tuple(sorted(entries, key=lambda entry: -entry.severity))
 
 

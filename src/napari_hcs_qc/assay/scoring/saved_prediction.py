@@ -240,5 +240,7 @@ def realigned(
     n_found = len(state.plate_cells.cells)
     row_of = {place: n_found + row for row, place in enumerate(before)}
     added = [row_of.get(place, -1) for place in added_places(state.matched.added)]
+    if len(table) == n_found + len(added) and added == list(range(n_found, len(table))):
+        return table  # as it nearly always is; of many cells a copy takes long
     rows = table.reindex([*range(n_found), *added]).reset_index(drop=True)
     return with_texts(rows, rows[_TEXTS])

@@ -126,7 +126,8 @@ class SessionModels(QObject):
         """Keep the figures and the novelty that were measured while the plate was being scored."""
         model = self._model
         if model is not None and model.id == scored.prediction.model:
-            scored = replace(scored, figures=model.manifest.cross_validation)
+            figures = model.manifest.cross_validation
+            scored = scored if scored.figures is figures else replace(scored, figures=figures)
         measured, prediction = self._with_novelty.get(name), scored.prediction
         if measured is None or prediction.is_novelty_measured:
             return scored

@@ -7,7 +7,13 @@ import pandas as pd
 import pytest
 
 from napari_hcs_qc.assay.annotations.journal import Journal
-from napari_hcs_qc.assay.scoring.review_queue import next_open, progress, review_queue, seen_now
+from napari_hcs_qc.assay.scoring.review_queue import (
+    next_open,
+    progress,
+    review_queue,
+    seen_now,
+    well_entries,
+)
 from napari_hcs_qc.errors import HcsQcError
 
 if TYPE_CHECKING:
@@ -24,6 +30,12 @@ WELLS: dict[str, tuple[float, str, bool]] = {
     "B02": (3.0, "empty", True),
 }
 SITES = {("A02", 2): "blur", ("A03", 1): "debris", ("B02", 1): "empty", ("B02", 2): "empty"}
+
+
+class Scored(SimpleNamespace):
+    """Stands for a `ScoredPlate`; like it, each is only itself."""
+
+    __hash__ = object.__hash__
 
 
 def score(
@@ -61,7 +73,7 @@ def score(
     verdicts = journal.verdicts()
     return cast(
         "ScoredPlate",
-        SimpleNamespace(
+        Scored(
             state=SimpleNamespace(plate=SimpleNamespace(name=plate)),
             prediction=SimpleNamespace(model="0003"),
             scores=SimpleNamespace(wells=table, sites=of_sites),
@@ -222,3 +234,15 @@ def test_what_is_seen_now(journal: Journal) -> None:
     for well, site in (("H12", None), ("A03", 9)):
         with pytest.raises(HcsQcError, match="no images of"):
             seen_now(scored, well, site)
+
+
+def test_wells_of_a_plate_are_listed_once_and_anew_for_a_new_score(journal: Journal) -> None:
+    scored, other = score(journal), score(journal, {"A01": (1.0, "dead", False)}, {}, "P2")
+    first = {id(entry) for entry in well_entries([scored])}
+    both = well_entries([scored, other])
+    assert first < {id(entry) for entry in both}
+    assert [entry.plate for entry in both].count("P2") == 1
+    decide(journal, scored, "A03", "keep")
+    again = {entry.well: entry for entry in well_entries([score(journal)])}
+    assert again["A03"].verdict == "keep"
+    assert not first & {id(entry) for entry in again.values()}

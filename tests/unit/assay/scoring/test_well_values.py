@@ -34,6 +34,12 @@ N_CELLS = {"A01": (10, 10), "A02": (10, 10), "A03": (12, 10), "A04": (10, 0), "B
 ABNORMAL = {"A01": 0, "A02": 5, "A03": 11, "A04": 10}
 
 
+class Scored(SimpleNamespace):
+    """Stands for a `ScoredPlate`; like it, each is only itself."""
+
+    __hash__ = object.__hash__
+
+
 def _summary(n_measured: int, sentence: str = "") -> NoveltySummary:
     return NoveltySummary(
         n_measured=n_measured, n_novel=0, wells=(), is_much=False, sentence=sentence
@@ -140,7 +146,7 @@ def scored(plate: Plate, found: PlateCells) -> ScoredPlate:
         shift=None,
         novelty=_summary(10),
     )
-    told = SimpleNamespace(
+    told = Scored(
         state=state,
         scores=replace(scores, wells=wells),
         verdicts=verdicts,
@@ -158,7 +164,7 @@ def with_verdicts(scored: ScoredPlate, *said: tuple[str, int | None, str]) -> Sc
         for well, site, verdict in said
     ]
     verdicts = pd.DataFrame(rows).astype({"site": "Int64", "note": object, "seen": object})
-    return cast("ScoredPlate", SimpleNamespace(**{**vars(scored), "verdicts": verdicts}))
+    return cast("ScoredPlate", Scored(**{**vars(scored), "verdicts": verdicts}))
 
 
 def annotations(*rows: tuple[str, str, int, float, float, str]) -> pd.DataFrame:
@@ -207,7 +213,7 @@ def test_cells_unlike_anything_annotated_are_a_share_of_the_measured_ones(
             "too few",
         ),
     ):
-        told = cast("ScoredPlate", SimpleNamespace(**{**vars(scored), "prediction": prediction}))
+        told = cast("ScoredPlate", Scored(**{**vars(scored), "prediction": prediction}))
         values = well_values("novelty", plate, plate_cells=found, scored=told)
         assert not values.values
         assert values.missing["A01"] == why
