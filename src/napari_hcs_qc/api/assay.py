@@ -214,8 +214,8 @@ class Assay(AssayOut):
         device
             ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
         backend
-            What runs the encoder on the CPU: ``"auto"``, ``"torch"``, ``"onnxruntime"`` or
-            ``"openvino"``.
+            What runs the encoder on the CPU: ``"auto"``, ``"torch"``, ``"onnxruntime"``,
+            ``"openvino"`` or ``"openvino-bf16"``.
         job
             Reports progress and cancels.
 

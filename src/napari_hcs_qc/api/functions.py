@@ -36,8 +36,8 @@ def encoders(
     speed
         Measure crops a second on this computer.
     backend
-        What runs encoders on the CPU: ``"auto"``, ``"torch"``, ``"onnxruntime"`` or
-        ``"openvino"``.
+        What runs encoders on the CPU: ``"auto"``, ``"torch"``, ``"onnxruntime"``,
+        ``"openvino"`` or ``"openvino-bf16"``.
 
     Returns
     -------

@@ -191,7 +191,8 @@ class Encoder:
     def network_fingerprint(self) -> str:
         """Content address of the network and what it pools, whatever runs it.
 
-        Encoders that share it give the same vectors but for the rounding of float32 sums.
+        Encoders that share it give the same vectors but for the rounding of float32 sums, or of
+        bfloat16 numbers.
         """
         return fingerprint(self._network_parts())
 

@@ -26,6 +26,7 @@ from napari_hcs_qc.assay.scoring.saved_prediction import (
     save_prediction,
 )
 from napari_hcs_qc.assay.store.plate_state import load_plate
+from napari_hcs_qc.encoders.backends.choice import BF16
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.linear.scoring import score_embeddings
 from napari_hcs_qc.heads.prior.plate_prior import stricter
@@ -88,8 +89,8 @@ def check_encoder(model: Model, encoder: Encoder) -> None:
     """Refuse an encoder that gives other numbers than the one that a model was trained with.
 
     The same network run by another backend, because the model's is not installed here, gives the
-    same numbers to 1e-4 of the largest: it passes, and `backend_warning` tells of it. Its
-    embeddings have a store of their own.
+    same numbers to 1e-4 of the largest, unless one of them is bfloat16: it passes, and
+    `backend_warning` tells of it. Its embeddings have a store of their own.
     """
     of_model = model.encoder.network_fingerprint or model.encoder.fingerprint
     if encoder.network_fingerprint != of_model:
@@ -105,10 +106,16 @@ def backend_warning(model: Model, encoder: Encoder) -> tuple[str, ...]:
     trained_by = model.encoder.backend
     if encoder.backend == trained_by:
         return ()
-    why = encoder.backend_note or f"{trained_by} is not installed"
+    why = encoder.backend_note or f"{trained_by} cannot be used here"
+    agreement = "They agree to 1e-4, and are stored separately."
+    if BF16 in (trained_by, encoder.backend):
+        agreement = (
+            "Bfloat16 numbers have 3 digits, so some cells near the threshold may get the other "
+            "class; train again with the backend that you have."
+        )
     return (
         f"Model {model.id} was trained on embeddings by {trained_by}; these are by "
-        f"{encoder.backend} ({why}). They agree to 1e-4, and are stored separately.",
+        f"{encoder.backend} ({why}). {agreement}",
     )
 
 

@@ -55,9 +55,7 @@ def _run(options: argparse.Namespace, _bars: Bars) -> Outcome:
         "Face hub); its weights are downloaded once, or come from --weights FILE.safetensors."
     )
     backends = ", ".join(
-        f"{info.name} {info.version}"
-        if info.version
-        else f"{info.name} (not installed: {info.needs})"
+        f"{info.name} {info.version}" if info.version else f"{info.name} (needs {info.needs})"
         for info in listed.backends
     )
     in_use = listed.backend_in_use

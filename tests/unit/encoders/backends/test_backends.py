@@ -27,6 +27,7 @@ OTHERS = [
     )
     for name in ("onnxruntime", "openvino")
 ]
+HAS_BF16 = pytest.mark.skipif(not choice.backend_version(choice.BF16), reason="no bfloat16 here")
 HAS_ONNX = pytest.mark.skipif(not choice.backend_version("onnxruntime"), reason="no onnxruntime")
 
 
@@ -280,11 +281,31 @@ def test_the_environment_stands_for_auto_and_gives_way_to_a_name(installed, monk
 
 def test_a_backend_that_is_not_installed_is_told_with_its_remedy(installed):
     installed()
-    with pytest.raises(HcsQcError, match=r"onnxruntime is not installed: pip install .*\[onnx\]"):
+    with pytest.raises(HcsQcError, match=r"onnxruntime cannot be used.*pip install .*\[onnx\]"):
         load_encoder(device="cpu", backend="onnxruntime")
     told = {info.name: info for info in choice.list_backends()}
     assert told["torch"].needs == ""
     assert "napari-hcs-qc[openvino]" in told["openvino"].needs
+
+
+def test_bfloat16_is_used_only_where_it_is_asked_for(installed, monkeypatch):
+    installed("onnxruntime", "openvino", choice.BF16)
+    assert choice.choose_backend("auto") == "onnxruntime"
+    assert choice.choose_backend(choice.BF16) == choice.as_trained(choice.BF16) == choice.BF16
+    installed("openvino")  # on a processor without it
+    with pytest.raises(HcsQcError, match=r"openvino-bf16 cannot be used here.*AMX"):
+        choice.choose_backend(choice.BF16)
+    assert choice.as_trained(choice.BF16) == "torch"
+
+
+@HAS_BF16
+def test_bfloat16_is_close_and_has_stores_of_its_own(reference):
+    encoder = load_encoder(stages="inner", pooling="centre", device="cpu", backend=choice.BF16)
+    assert (encoder.backend, encoder.backend_note) == (choice.BF16, "")
+    crops = crops_like_cells(11)
+    assert 1e-4 < apart(encoder.encode(crops), reference.encode(crops)) < 0.1
+    assert encoder.fingerprint != reference.fingerprint
+    assert encoder.network_fingerprint == reference.network_fingerprint
 
 
 def test_a_model_keeps_its_backend_where_it_is_installed(installed):
@@ -328,6 +349,10 @@ def test_a_model_judges_with_another_backend_and_says_so(reference, onnx):
     (warning,) = backend_warning(model, reference)
     assert "onnxruntime" in warning
     assert "torch" in warning
+    of_bf16 = model_of(reference, backend=choice.BF16)
+    check_encoder(of_bf16, reference)
+    assert "train again" in backend_warning(of_bf16, reference)[0]
+    assert "train again" not in warning
     # A manifest of before knows neither backend nor network.
     old = model_of(reference, "backend", "backend_version", "network_fingerprint")
     check_encoder(old, reference)
@@ -343,5 +368,5 @@ def test_backends_of_the_command_line(installed, capsys):
     assert main(["encoders"]) == 0
     told = capsys.readouterr().out
     assert "onnxruntime 1.0" in told
-    assert "openvino (not installed: pip install 'napari-hcs-qc[openvino]')" in told
+    assert "openvino (needs pip install 'napari-hcs-qc[openvino]')" in told
     assert "In use: onnxruntime" in told
