@@ -33,6 +33,7 @@ from napari_hcs_qc.study.simulation.synthetic import (
     simulate_plate,
 )
 from napari_hcs_qc.text_columns import none_if_missing
+from napari_hcs_qc.workflow import desk_steps
 
 if TYPE_CHECKING:
     from napari_hcs_qc.assay.store.plate_state import PlateState
@@ -260,6 +261,29 @@ class TestTheHeadOnAnAnnotatedPlate:
         table = prediction.table["p_abnormal"].to_numpy()[: len(rows)]
         np.testing.assert_allclose(table, expected, atol=1e-4)
         assert model.manifest.prior is not None
+
+    def test_embeddings_are_loaded_at_the_desk_with_cells_that_people_added(
+        self, assay_copy: Path
+    ) -> None:
+        assay = AssayFolder.open(assay_copy)
+        cells = load_plate(assay, "SIM").plate_cells.cells
+        here = cells[(cells["well"] == "C03") & (cells["site"] == 1)]
+        height, width = SPEC.shape_px
+        ground = np.argwhere(np.ones((height - 100, width - 100))) + 50.5
+        far = cKDTree(here[["y_px", "x_px"]]).query(ground)[0].argmax()
+        y_px, x_px = map(float, ground[far])
+        assay.journal().annotate("SIM", "C03", 1, y_px, x_px, "normal", None, "ben")
+        state = load_plate(assay, "SIM")
+        assert len(state.matched.added) == 1
+        frozen = desk_steps.Frozen(
+            folder=assay,
+            states={"SIM": state},
+            annotations=assay.journal().annotations(),
+            options=TrainOptions(),
+            threshold=0.5,
+        )
+        rows = desk_steps.find_embeddings(frozen)["SIM"]
+        assert len(rows) == len(state.plate_cells.cells)
 
     def test_few_annotations_are_said_to_be_few(
         self, assay_copy: Path, made: SimulatedPlate, tmp_path: Path

@@ -136,10 +136,10 @@ def prior_offsets(
     linear: LinearPrior | None,
     job: Job = NO_JOB,
 ) -> Floats | None:
-    """Give the offsets of all cells of an embedded plate; None where it has no prior.
+    """Give the offsets of the cells of an embedded plate; None where it has no prior.
 
-    `rows` are their embeddings, those of the cells that people added last. What is asked again is
-    remembered.
+    `rows` are their embeddings: of all, those of the cells that people added last, or of the found
+    ones alone. What is asked again is remembered.
     """
     known = _of_plate(state, recipe, encoder, stores, linear)
     if known is None or known.prior is None:
@@ -154,7 +154,8 @@ def prior_offsets(
             part = slice(start, min(start + _ROWS_AT_ONCE, n_found))
             parts.append(known.prior.score(rows[part], wells[part]))
         known.scores = np.concatenate(parts)
-    added = known.prior.score(rows[n_found:], state.cells["well"].iloc[n_found:].to_numpy(str))
+    wells_of_added = state.cells["well"].iloc[n_found : len(rows)].to_numpy(str)
+    added = known.prior.score(rows[n_found:], wells_of_added)
     return as_offset(np.concatenate([known.scores, added]))
 
 

@@ -225,8 +225,10 @@ class PlatePrior:
             total[~np.isfinite(part).all(axis=1)] = np.nan
             above = self.usual_sum.standardised(total) - LINE
             scores[start : start + len(part)] = _PER_DEVIATION * above
-        if wells is not None and self.lifts:
+        if wells is not None:
             names = np.asarray(wells, dtype=str)
+            if names.shape != scores.shape:
+                raise ValueError(f"{names.size} wells were given for {len(scores)} cells.")
             for well, lift in self.lifts.items():
                 scores[names == well] += _PER_DEVIATION * lift
         return scores
