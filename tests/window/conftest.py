@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from napari_hcs_qc.gui.window.desk import open_desk, panel
 from napari_hcs_qc.plates.plate import SiteKey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from napari import Viewer
     from pytestqt.qtbot import QtBot
@@ -25,6 +26,7 @@ _PICTURES = os.environ.get("HCS_QC_PICTURES")  # where the README's are kept, wh
 _FILM_PX = (1080, 675)
 _CAPTION_PX = 40
 
+_OF_PYTHON = re.compile(r"[A-Za-z.]*(Error|Exception|Warning): ")
 _HAND_MS = 12  # between two moves of a mouse; napari looks at one every 5 ms
 _LEFT = Qt.MouseButton.LeftButton
 _NONE = Qt.MouseButton.NoButton
@@ -249,8 +251,20 @@ def sit_down(
     qtbot: QtBot,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> Callable[[], Person]:
-    """Open napari with the desk for a person whose folders are those of the test."""
+) -> Iterator[Callable[[], Person]]:
+    """Open napari with the desk for a person whose folders are those of the test.
+
+    Whatever else a test looks at, nothing may have failed that is no error for users.
+    """
     for name in ("STATE", "DATA", "CONFIG"):
         monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / name.lower()))
-    return lambda: Person(make_napari_viewer(show=True), qtbot)
+    told: list[list[tuple[str, str]]] = []
+
+    def sit() -> Person:
+        person = Person(make_napari_viewer(show=True), qtbot)
+        told.append(person.messages)
+        return person
+
+    yield sit
+    failed = [text for messages in told for _, text in messages if _OF_PYTHON.match(text)]
+    assert not failed
