@@ -55,8 +55,9 @@ _KIND_STRENGTH = 6e-3  # of that of the kinds
 _NO_KIND = "~"  # normal ones, of any sort; behind all kinds in the order of the classes
 _EXPERT_KINDS = {"OutOfFocus": "blur", "Apoptosis": "dead"}
 _OUTLYING = 0.05  # of the nuclei of a plate are left out: what lies there may be abnormal
-# What tells mitoses from artefacts counts most: nearly all false alarms were mitoses.
-_WEIGHTS = {"abnormal": 20.0, "mitotic": 200.0, "other": 1.0}
+# What tells mitoses from artefacts counts most: most false alarms were mitoses.
+_WEIGHTS = {"abnormal": 20.0, "mitotic": 60.0, "other": 1.0}
+_SEEN_MITOTIC = 3.0
 _SEED = 0
 _RECALL = 0.9
 
@@ -82,6 +83,8 @@ def weights_of(
     inputs, targets, counts = [], [], []
 
     def add(z: Floats, is_abnormal: bool, weight: float = 1.0) -> None:
+        if not len(z):
+            return
         inputs.append(prior_inputs(z))
         targets.append(np.full(len(z), is_abnormal))
         counts.append(np.full(len(z), weight / np.sqrt(len(z))))
@@ -91,6 +94,8 @@ def weights_of(
         z = statistics.standardised(nuclei.cells)
         add(_usual(z), is_abnormal=False)
         add(statistics.standardised(nuclei.mitotic), is_abnormal=False)
+        seen = statistics.standardised(nuclei.seen_mitotic)
+        add(seen, is_abnormal=False, weight=_SEEN_MITOTIC)
         for rows in (nuclei.abnormal, *nuclei.drawn.values()):
             add(statistics.standardised(rows), is_abnormal=True)
     if expert is not None:
@@ -119,6 +124,7 @@ def kind_weights(
         standardised = plate_statistics(nuclei.cells).standardised
         add(_usual(standardised(nuclei.cells)), _NO_KIND)
         add(standardised(nuclei.mitotic), _NO_KIND)
+        add(standardised(nuclei.seen_mitotic), _NO_KIND)
         add(standardised(nuclei.abnormal), nuclei.kinds)
         add(standardised(nuclei.further), nuclei.further_kinds)
         for drawn, rows in nuclei.drawn.items():
