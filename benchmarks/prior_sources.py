@@ -95,7 +95,8 @@ class Nuclei:
 class ExpertNuclei:
     """MitoCheck's nuclei with the class that experts gave them."""
 
-    cells: NDArray[np.float32]
+    cells: NDArray[np.float32]  # as they were imaged
+    brightened: NDArray[np.float32]  # as they are published, see `as_imaged`
     classes: NDArray[np.str_]
     plates: NDArray[np.str_]
 
@@ -276,14 +277,20 @@ def expert_nuclei(recipe: CropRecipe, encoder: Encoder) -> ExpertNuclei:
     grey = np.stack([as_imaged(imread(source.path / name)) for name in crops.ids])
     # One range for all: chosen crops do not tell that of their plates, which are of one screen.
     low, high = np.percentile(grey, _MITOCHECK_RANGE)
-    pixels = np.clip((grey - low) / (high - low), 0, 1).astype(np.float32)
     # The largest view is the whole crop: as wide as two of its nuclei, as the recipe has it.
-    margin = (pixels.shape[1] - _MITOCHECK_PX) // 2
+    margin = (grey.shape[1] - _MITOCHECK_PX) // 2
     inner = slice(margin, margin + _MITOCHECK_PX)
-    crops = replace(crops, pixels=np.ascontiguousarray(pixels[:, inner, inner]))
-    classes = np.array([name.partition("/")[0] for name in crops.ids])
-    views = crops.crops(recipe, np.arange(len(classes)))
-    return ExpertNuclei(cells=in_batches(views, encoder), classes=classes, plates=crops.groups)
+
+    def embed(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        middle = replace(crops, pixels=np.ascontiguousarray(pixels[:, inner, inner]))
+        return in_batches(middle.crops(recipe, np.arange(len(pixels))), encoder)
+
+    return ExpertNuclei(
+        cells=embed(np.clip((grey - low) / (high - low), 0, 1).astype(np.float32)),
+        brightened=embed(crops.pixels),
+        classes=np.array([name.partition("/")[0] for name in crops.ids]),
+        plates=crops.groups,
+    )
 
 
 def defocused_nuclei(
