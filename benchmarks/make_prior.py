@@ -55,8 +55,9 @@ _KIND_STRENGTH = 6e-3  # of that of the kinds
 _NO_KIND = "~"  # normal ones, of any sort; behind all kinds in the order of the classes
 _EXPERT_KINDS = {"OutOfFocus": "blur", "Apoptosis": "dead"}
 _OUTLYING = 0.05  # of the nuclei of a plate are left out: what lies there may be abnormal
-# What tells mitoses from artefacts counts most: nearly all false alarms were mitoses.
+# What tells mitoses from artefacts counts most: most false alarms were mitoses.
 _WEIGHTS = {"abnormal": 20.0, "mitotic": 200.0, "other": 1.0}
+_MITOTIC, _SEEN_MITOTIC, _DRAWN = 4.0, 6.0, 2.0
 _SEED = 0
 _RECALL = 0.9
 
@@ -82,6 +83,8 @@ def weights_of(
     inputs, targets, counts = [], [], []
 
     def add(z: Floats, is_abnormal: bool, weight: float = 1.0) -> None:
+        if not len(z):
+            return
         inputs.append(prior_inputs(z))
         targets.append(np.full(len(z), is_abnormal))
         counts.append(np.full(len(z), weight / np.sqrt(len(z))))
@@ -90,13 +93,19 @@ def weights_of(
         statistics = plate_statistics(nuclei.cells)
         z = statistics.standardised(nuclei.cells)
         add(_usual(z), is_abnormal=False)
-        add(statistics.standardised(nuclei.mitotic), is_abnormal=False)
-        for rows in (nuclei.abnormal, *nuclei.drawn.values()):
-            add(statistics.standardised(rows), is_abnormal=True)
+        add(statistics.standardised(nuclei.mitotic), is_abnormal=False, weight=_MITOTIC)
+        seen = statistics.standardised(nuclei.seen_mitotic)
+        add(seen, is_abnormal=False, weight=_SEEN_MITOTIC)
+        add(statistics.standardised(nuclei.abnormal), is_abnormal=True)
+        for rows in nuclei.drawn.values():
+            add(statistics.standardised(rows), is_abnormal=True, weight=_DRAWN)
     if expert is not None:
-        z = expert_z(expert)
-        for group, weight in _WEIGHTS.items():
-            add(z[group_of(expert) == group], group == "abnormal", weight)
+        groups = group_of(expert)
+        # At two exposures, as plates differ in theirs.
+        for cells in (expert.cells, expert.brightened):
+            z = expert_z(expert, cells)
+            for group, weight in _WEIGHTS.items():
+                add(z[groups == group], group == "abnormal", weight / 2)
     model = LogisticRegression(C=_STRENGTH, max_iter=1000, random_state=seed)
     model.fit(np.concatenate(inputs), np.concatenate(targets), np.concatenate(counts))
     coef: Floats = model.coef_[0]
@@ -119,11 +128,12 @@ def kind_weights(
         standardised = plate_statistics(nuclei.cells).standardised
         add(_usual(standardised(nuclei.cells)), _NO_KIND)
         add(standardised(nuclei.mitotic), _NO_KIND)
+        add(standardised(nuclei.seen_mitotic), _NO_KIND)
         add(standardised(nuclei.abnormal), nuclei.kinds)
         add(standardised(nuclei.further), nuclei.further_kinds)
         for drawn, rows in nuclei.drawn.items():
             add(standardised(rows), DRAWN[drawn])
-    z, groups = expert_z(expert), group_of(expert)
+    z, groups = expert_z(expert, expert.cells), group_of(expert)
     kinds = np.array([_EXPERT_KINDS.get(name, _NO_KIND) for name in expert.classes])
     for group in _WEIGHTS:
         add(z[groups == group], kinds[groups == group])
@@ -147,10 +157,10 @@ def group_of(expert: ExpertNuclei) -> NDArray[np.str_]:
     return np.where(is_abnormal, "abnormal", np.where(is_mitotic, "mitotic", "other"))
 
 
-def expert_z(expert: ExpertNuclei) -> Floats:
+def expert_z(expert: ExpertNuclei, cells: NDArray[np.float32]) -> Floats:
     """Standardise by the nuclei that make up a plate: neither abnormal nor mitotic."""
-    usual = expert.cells[group_of(expert) == "other"]
-    return plate_statistics(usual).standardised(expert.cells)
+    usual = cells[group_of(expert) == "other"]
+    return plate_statistics(usual).standardised(cells)
 
 
 def alarms(scores: Floats, groups: NDArray[np.str_]) -> str:
@@ -169,7 +179,7 @@ def without_sources(
     both: tuple[NDArray[np.float32], NDArray[np.bool_]],
 ) -> list[tuple[str, str]]:
     """Leave sources out and test on them."""
-    groups, z = group_of(expert), prior_inputs(expert_z(expert))
+    groups, z = group_of(expert), prior_inputs(expert_z(expert, expert.cells))
     unseen = alarms(z @ weights_of(plates, None), groups)
     # Half of its plates at a time, so that every nucleus has a score of a prior of other plates.
     names = np.random.default_rng(_SEED).permutation(np.unique(expert.plates))
@@ -177,7 +187,10 @@ def without_sources(
     scores = np.full(len(groups), np.nan)
     for half in halves:
         rest = type(expert)(
-            cells=expert.cells[~half], classes=expert.classes[~half], plates=expert.plates[~half]
+            cells=expert.cells[~half],
+            brightened=expert.brightened[~half],
+            classes=expert.classes[~half],
+            plates=expert.plates[~half],
         )
         scores[half] = z[half] @ weights_of(plates, rest)
     cells, is_blurred = both

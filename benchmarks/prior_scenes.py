@@ -34,6 +34,15 @@ _GAP = 0.35  # nucleus diameters, the widest between a body and its nucleus
 _TOUCHING = 0.3  # radii of a body that may lie on the nucleus
 _TRIES = 8
 
+_N_BODIES = (1, 1, 2, 2, 3, 3, 4, 4, 6, 6, 8, 12, 18)  # of an apoptotic nucleus
+_FEW_BODIES = 3
+_FEW_LARGEST = (0.25, 0.5)  # nucleus radii, the largest of few bodies
+_MANY_LARGEST = (0.15, 0.38)  # and of many
+_SMALLEST_BODY = 0.07  # nucleus radii
+_SIZE_SPREAD = 0.45  # sd of the log of their radii
+_DIMMEST_BODY, _BRIGHTEST_BODY = 0.3, 6.0  # of a nucleus
+_ABOVE_UM = 5.0
+
 
 def place_beside(
     scene: Scene, radius_px: float, rng: np.random.Generator
@@ -102,6 +111,62 @@ def with_vesicles(scene: Scene, rng: np.random.Generator) -> Scene:
     return _with_light(remove_cell(scene, 1.0, rng), canvas)
 
 
+def with_apoptosis(scene: Scene, rng: np.random.Generator) -> Scene:
+    """Replace the cell by an apoptotic one: its DNA in smooth round bodies of unequal size.
+
+    One shrunken body, a few, or many small ones in the place of the cell, often with a dim rest
+    around them, and at times above the focal plane since a dying cell rounds up. All are condensed
+    alike and hold the DNA of a nucleus or what is left of it, so the fewer and smaller they are,
+    the brighter.
+    """
+    canvas, radius = _canvas(scene), scene.imaging.diameter_px / 2
+    n_bodies = int(rng.choice(_N_BODIES))
+    is_shrunken = n_bodies <= _FEW_BODIES
+    largest = radius * rng.uniform(*(_FEW_LARGEST if is_shrunken else _MANY_LARGEST))
+    sizes = np.sort(np.exp(rng.normal(0, _SIZE_SPREAD, n_bodies)))[::-1]
+    sizes = np.maximum(largest * sizes / sizes[0], _SMALLEST_BODY * radius)
+    spread = radius * rng.uniform(0.35, 1.0) * (n_bodies > 1)
+    places = np.empty((0, 2))
+    for size in sizes:
+        for _ in range(_TRIES):
+            turn, reach = rng.uniform(0, 2 * np.pi), spread * np.sqrt(rng.uniform())
+            place = reach * np.array([np.sin(turn), np.cos(turn)])
+            gaps = np.hypot(*(places - place).T) - 0.75 * (sizes[: len(places)] + size)
+            if (gaps > 0).all():
+                break
+        places = np.vstack([places, place])
+    # Found as one object with its middle in their light, or the largest on its own.
+    is_one = rng.random() < 0.7
+    places -= np.average(places, axis=0, weights=sizes**3) if is_one else places[0]
+    # Balls of this density hold as much as a flat nucleus of brightness 1.
+    density = 1.5 * rng.uniform(0.25, 1.1) * radius**2 / (sizes**3).sum()
+    for (dy, dx), size in zip(places, sizes, strict=True):
+        stretch = rng.uniform(1.0, 1.35)
+        body = Blob(
+            y_px=scene.centre_px + dy,
+            x_px=scene.centre_px + dx,
+            major_px=size * stretch,
+            minor_px=size / np.sqrt(stretch),
+            angle=float(rng.uniform(0, np.pi)),
+            flatness=float(rng.uniform(2.0, 3.5)),
+        )
+        level = min(density * size, _BRIGHTEST_BODY) * rng.uniform(0.6, 1.2)
+        draw_blob(canvas, body, max(level, _DIMMEST_BODY))
+    if rng.random() < 0.5:
+        rest = Blob(
+            y_px=scene.centre_px,
+            x_px=scene.centre_px,
+            major_px=radius * rng.uniform(0.5, 0.9),
+            minor_px=radius * rng.uniform(0.4, 0.7),
+            angle=float(rng.uniform(0, np.pi)),
+            wobble=random_wobble(rng, 0.06, 0.06),
+            flatness=2.5,
+        )
+        draw_blob(canvas, rest, rng.uniform(0.1, 0.6))
+    depth_um = rng.uniform(0, _ABOVE_UM) if rng.random() < 0.5 else 0.0
+    return _with_light(remove_cell(scene, 1.0, rng), canvas, depth_um)
+
+
 def with_mitosis(scene: Scene, rng: np.random.Generator) -> Scene:
     """Replace the cell by a simulated one in mitosis: bright, compact, and normal."""
     imaging, middle = scene.imaging, scene.centre_px
@@ -123,10 +188,12 @@ def _canvas(scene: Scene) -> Floats:
     return np.zeros((scene.side_px, scene.side_px))
 
 
-def _with_light(scene: Scene, canvas: Floats) -> Scene:
+def _with_light(scene: Scene, canvas: Floats, depth_um: float = 0.0) -> Scene:
     imaging = scene.imaging
+    # Depth in whole tenths: the transfer functions are remembered.
+    layers = {round(depth_um, 1): canvas}
     light = [
-        channel.signal * blur_layers({0.0: canvas}, imaging.objective, channel.wavelength_um)
+        channel.signal * blur_layers(layers, imaging.objective, channel.wavelength_um)
         for channel in imaging.channels
     ]
     return scene.with_grey(scene.grey + np.stack(light))

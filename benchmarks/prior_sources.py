@@ -9,16 +9,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 import numpy as np
+import pandas as pd
 import tifffile
 import torch
 from benchmarks.labelled_plate import SHARED
 from benchmarks.prior_scenes import (
     body_radius_px,
     place_beside,
+    with_apoptosis,
     with_body,
     with_mitosis,
     with_vesicles,
@@ -38,10 +41,8 @@ from napari_hcs_qc.study.benchmark.labelled import open_crops
 from napari_hcs_qc.workflow import steps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
+    from collections.abc import Iterable, Sequence
 
-    import pandas as pd
     from numpy.typing import NDArray
 
     from napari_hcs_qc.assay.store.plate_state import PlateState
@@ -54,7 +55,10 @@ ARTEFACTS = ("dead", "debris", "fibre", "saturation", "defocus")
 # Further ones, that only tell kinds apart. Where a cell was found no place is empty, and a dim
 # nucleus is normal.
 FOR_KINDS = ("haze", "noise", "empty")
-DRAWN = {"body": "debris", "vesicles": "dead"}  # and what an annotator would call them
+# Drawn ones, and what an annotator would call them.
+DRAWN = {"body": "debris", "vesicles": "dead", "apoptosis": "dead"}
+MITOSES = Path(__file__).with_name("prior_mitoses.csv")
+"""Mitoses among the most outlying nuclei of BBBC006 and BBBC038, told by eye."""
 EXPERT_ABNORMAL = ("OutOfFocus", "Apoptosis")
 EXPERT_MITOTIC = ("Prometaphase", "Metaphase", "MetaphaseAlignment", "Anaphase", "ADCCM")
 _SEVERITIES = (0.3, 1.0)
@@ -64,6 +68,9 @@ _MOST_MITOTIC = 150
 _MOST_DRAWN = 200
 _FEWEST_NUCLEI = 60  # that tell what is usual in a group of images
 _MITOCHECK_PX = 56
+_STRETCHED_TO = 150  # grey value of the brightest pixel of MitoCheck's dim crops
+_MITOCHECK_RANGE = (1.0, 99.9)  # percentiles
+_NEAR = 0.25  # nucleus diameters between a mitosis that was told and the nucleus that is found
 _APERTURE = 0.5
 _BATCH = 64
 _DARK = 8  # grey values: BBBC038's assays differ in their background
@@ -81,13 +88,15 @@ class Nuclei:
     further_kinds: NDArray[np.str_]
     drawn: dict[str, NDArray[np.float32]]  # with one of `DRAWN`
     mitotic: NDArray[np.float32]  # simulated ones in the place of others
+    seen_mitotic: NDArray[np.float32]  # real ones, of `MITOSES`
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ExpertNuclei:
     """MitoCheck's nuclei with the class that experts gave them."""
 
-    cells: NDArray[np.float32]
+    cells: NDArray[np.float32]  # as they were imaged
+    brightened: NDArray[np.float32]  # as they are published, see `as_imaged`
     classes: NDArray[np.str_]
     plates: NDArray[np.str_]
 
@@ -110,12 +119,17 @@ def plate_images() -> dict[str, list[Path]]:
     return groups | dict(assays)
 
 
+def well_name(number: int) -> str:
+    """Name the well of the image of this number."""
+    return f"{'ABCDEFGH'[number // 12]}{number % 12 + 1:02}"
+
+
 def open_images(paths: Iterable[Path], folder: Path) -> PlateState:
     """Bring images into a plate, one well each, and find their nuclei."""
     plate = folder / folder.name
     plate.mkdir(parents=True, exist_ok=True)
     for number, path in enumerate(paths):
-        target = plate / f"{folder.name}_{'ABCDEFGH'[number // 12]}{number % 12 + 1:02}_s1_w1.tif"
+        target = plate / f"{folder.name}_{well_name(number)}_s1_w1.tif"
         if not target.exists():
             tifffile.imwrite(target, imread(path))
     assay, (entry, *_) = steps.new(folder / "assay", [steps.PlateSource(plate)])
@@ -123,8 +137,28 @@ def open_images(paths: Iterable[Path], folder: Path) -> PlateState:
     return load_plate(assay, entry.name)
 
 
+def seen_mitoses(paths: Sequence[Path], state: PlateState) -> NDArray[np.int64]:
+    """Find the rows of the mitoses that were told on some images, where a nucleus is found."""
+    told, cells = pd.read_csv(MITOSES), state.plate_cells.cells
+    rows: set[int] = set()
+    for number, path in enumerate(paths):
+        here = np.flatnonzero(~cells["is_cut"] & (cells["well"] == well_name(number)))
+        places = cells.iloc[here][["y_px", "x_px"]].to_numpy()
+        for place in told.loc[told["image"] == path.name, ["y_px", "x_px"]].to_numpy():
+            distance = np.hypot(*(places - place).T)
+            if distance.min(initial=np.inf) <= _NEAR * state.plate_cells.diameter_px:
+                rows.add(int(here[distance.argmin()]))
+    return np.array(sorted(rows), dtype=np.int64)
+
+
 def nuclei_of(
-    name: str, state: PlateState, recipe: CropRecipe, encoder: Encoder, folder: Path, seed: int
+    name: str,
+    state: PlateState,
+    recipe: CropRecipe,
+    encoder: Encoder,
+    folder: Path,
+    seed: int,
+    mitoses: NDArray[np.int64],
 ) -> Nuclei:
     """Embed the nuclei of a plate, as they are, with artefacts, and replaced by mitotic ones."""
     sized = recipe.with_diameter(state.plate_cells.diameter_px)
@@ -141,6 +175,7 @@ def nuclei_of(
     kinds, further_kinds = get_kinds(ARTEFACTS), get_kinds(FOR_KINDS)
     further_rng = np.random.default_rng([seed, 1, crc32(name.encode())])
     drawing_rng = np.random.default_rng([seed, 2, crc32(name.encode())])
+    dying_rng = np.random.default_rng([seed, 3, crc32(name.encode())])
     altered, mitotic, further = [], [], []
     drawn: dict[str, list[Scene]] = {kind: [] for kind in DRAWN}
     altered_kinds, kinds_of_further = [], []
@@ -162,6 +197,7 @@ def nuclei_of(
                 mitotic.append(with_mitosis(scene, rng))
             if number in has_drawn:
                 drawn["vesicles"].append(with_vesicles(scene, drawing_rng))
+                drawn["apoptosis"].append(with_apoptosis(scene, dying_rng))
         some = here[[number in has_drawn for number in here.index]]
         drawn["body"] += _with_bodies(raw, some, imaging, side_px, drawing_rng)
 
@@ -178,6 +214,7 @@ def nuclei_of(
         further_kinds=np.array(kinds_of_further),
         drawn={kind: embed(those) for kind, those in drawn.items()},
         mitotic=embed(mitotic),
+        seen_mitotic=rows[mitoses],
     )
 
 
@@ -215,19 +252,45 @@ def in_batches(crops: torch.Tensor, encoder: Encoder) -> NDArray[np.float32]:
     return np.concatenate(parts)
 
 
+def as_imaged(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Undo that a dim crop of MitoCheck was brightened on its own, which no plate is.
+
+    Its grey values k were made k 150 / m, rounded down, where m was the brightest; those that are
+    missing in between tell m.
+    """
+    if crop.max() != _STRETCHED_TO:
+        return crop
+    values = np.unique(crop)
+    for brightest in range(1, _STRETCHED_TO):
+        stretched = np.arange(brightest + 1) * _STRETCHED_TO // brightest
+        if np.isin(values, stretched).all():
+            return np.searchsorted(stretched, crop).astype(np.uint8)
+    return crop
+
+
 def expert_nuclei(recipe: CropRecipe, encoder: Encoder) -> ExpertNuclei:
     """Embed MitoCheck's labelled crops."""
     source = SourceSpec(
         name="mitocheck", kind="folder", path=DATA / "mitocheck", abnormal=EXPERT_ABNORMAL
     )
     crops = open_crops(source)
+    grey = np.stack([as_imaged(imread(source.path / name)) for name in crops.ids])
+    # One range for all: chosen crops do not tell that of their plates, which are of one screen.
+    low, high = np.percentile(grey, _MITOCHECK_RANGE)
     # The largest view is the whole crop: as wide as two of its nuclei, as the recipe has it.
-    margin = (crops.pixels.shape[1] - _MITOCHECK_PX) // 2
+    margin = (grey.shape[1] - _MITOCHECK_PX) // 2
     inner = slice(margin, margin + _MITOCHECK_PX)
-    crops = replace(crops, pixels=np.ascontiguousarray(crops.pixels[:, inner, inner]))
-    classes = np.array([name.partition("/")[0] for name in crops.ids])
-    views = crops.crops(recipe, np.arange(len(classes)))
-    return ExpertNuclei(cells=in_batches(views, encoder), classes=classes, plates=crops.groups)
+
+    def embed(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        middle = replace(crops, pixels=np.ascontiguousarray(pixels[:, inner, inner]))
+        return in_batches(middle.crops(recipe, np.arange(len(pixels))), encoder)
+
+    return ExpertNuclei(
+        cells=embed(np.clip((grey - low) / (high - low), 0, 1).astype(np.float32)),
+        brightened=embed(crops.pixels),
+        classes=np.array([name.partition("/")[0] for name in crops.ids]),
+        plates=crops.groups,
+    )
 
 
 def defocused_nuclei(
@@ -254,6 +317,7 @@ def all_nuclei(
     for name, paths in plate_images().items():
         state = open_images(paths, folder / name)
         if int((~state.plate_cells.cells["is_cut"]).sum()) >= _FEWEST_NUCLEI:
-            plates[name] = nuclei_of(name, state, recipe, encoder, folder / name, seed)
+            mitoses = seen_mitoses(paths, state)
+            plates[name] = nuclei_of(name, state, recipe, encoder, folder / name, seed, mitoses)
             print(f"{name}: {len(paths)} images, {len(plates[name].cells)} nuclei", flush=True)
     return plates, expert_nuclei(recipe, encoder)

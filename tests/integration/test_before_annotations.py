@@ -23,6 +23,7 @@ from napari_hcs_qc.assay.models.training import sized_recipe
 from napari_hcs_qc.assay.store.assay_folder import AssayFolder
 from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.assay.store.saved_model import load_model
+from napari_hcs_qc.cli.outcome_text import counts
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.heads.linear.linear_head import LinearHead
 from napari_hcs_qc.heads.prior.linear_prior import find_prior
@@ -126,6 +127,20 @@ class TestARunWithoutLabels:
         assert len(pairs) > len(given) / 3
         assert np.mean([kind == true for kind, true in pairs]) > 0.7
         assert len(set(kinds[is_called])) >= 3
+
+    def test_report_and_json_count_the_predicted_kinds(self, ran: RunResult) -> None:
+        [plate] = ran.scored
+        exported = pd.read_parquet(ran.report.parent / "cells.parquet")
+        called = exported[exported["Metadata_cqc_cell_is_outlier"]]
+        expected = called["predicted_kind"].value_counts().to_dict()
+        n_unknown = int(called["predicted_kind"].isna().sum())
+        kinds = dict(plate.n_of_kind)
+        assert kinds.pop("unknown", 0) == n_unknown
+        assert kinds == expected
+        assert counts(plate)["n_of_kind"] == plate.n_of_kind
+        first = next(iter(expected))
+        text = ran.report.read_text(encoding="utf-8")
+        assert f"Abnormal cells by kind: {first} {expected[first]:,}" in text
 
     def test_report_and_provenance_say_on_what_the_scores_rest(self, ran: RunResult) -> None:
         text = ran.report.read_text(encoding="utf-8")

@@ -68,7 +68,7 @@ def scored_lines(scored: Sequence[ScoredPlate]) -> list[str]:
     return lines
 
 
-def counts(plate: ScoredPlate) -> dict[str, int]:
+def counts(plate: ScoredPlate) -> dict[str, int | dict[str, int]]:
     """Count the cells of a plate for ``--json``, as everything else does."""
     return {
         "n_cells": len(plate.state.cells),
@@ -76,6 +76,7 @@ def counts(plate: ScoredPlate) -> dict[str, int]:
         "n_cut": int(plate.scores.wells["n_cut"].sum()),
         "n_counted": plate.n_counted,
         "n_abnormal": plate.n_abnormal,
+        "n_of_kind": plate.n_of_kind,
     }
 
 

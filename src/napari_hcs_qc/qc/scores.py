@@ -66,6 +66,9 @@ _FLOORS: dict[str, tuple[float, float]] = {
 }
 
 
+UNKNOWN_KIND = "unknown"  # no kind has this name
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reference:
     """What sites (or wells) are compared with."""
@@ -131,6 +134,19 @@ def abnormal_cells(
     if is_cut is not None:
         is_unknown |= is_cut & (annotated < 0)
     return np.where(is_unknown, np.nan, is_abnormal.astype(np.float64))
+
+
+def count_kinds(predictions: pd.DataFrame, is_abnormal: NDArray[np.bool_]) -> dict[str, int]:
+    """Count abnormal cells by kind, the most frequent first and `UNKNOWN_KIND` last.
+
+    Empty where none has a kind: then nothing tells kinds apart.
+    """
+    kinds = effective_kind(predictions)[is_abnormal]
+    if not kinds.notna().any():
+        return {}
+    n_of_kind = {str(kind): int(n) for kind, n in kinds.value_counts().items()}
+    n_unknown = int(kinds.isna().sum())
+    return n_of_kind | ({UNKNOWN_KIND: n_unknown} if n_unknown else {})
 
 
 def _class_index(classes: pd.Series[Any]) -> NDArray[np.intp]:

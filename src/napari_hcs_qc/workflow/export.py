@@ -432,6 +432,7 @@ def _report_plate(scored: ScoredPlate) -> ReportPlate:
         reference=scored.scores.reference,
         reference_note=scored.scores.note,
         p_abnormal=scored.counted_p,
+        n_of_kind=scored.n_of_kind,
         verdicts=dict(zip(whole["well"], whole["verdict"], strict=True)),
         unreadable=scored.unreadable,
         warnings=scored.warnings,

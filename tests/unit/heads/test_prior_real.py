@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,10 @@ from napari_hcs_qc.cells.recipe import get_recipe
 from napari_hcs_qc.encoders.embed.embed_cells import embed_cells
 from napari_hcs_qc.encoders.registry import load_encoder
 from napari_hcs_qc.heads.prior.linear_prior import find_prior
-from napari_hcs_qc.heads.prior.plate_prior import PlatePrior
+from napari_hcs_qc.heads.prior.plate_prior import PlatePrior, stricter
+from napari_hcs_qc.heads.prior.plate_statistics import plate_statistics
+from napari_hcs_qc.study.benchmark.benchmark_spec import SourceSpec
+from napari_hcs_qc.study.benchmark.labelled import open_crops
 from napari_hcs_qc.workflow import steps
 
 if TYPE_CHECKING:
@@ -51,16 +55,44 @@ def test_labelled_cells_are_known_before_any_annotation(shared_data: Path, tmp_p
     is_abnormal = annotated.classes == "abnormal"
     assert len(is_abnormal) == 288
 
-    prior = PlatePrior.fit(np.asarray(store.embeddings), find_prior(encoder, recipe))
+    linear = find_prior(encoder, recipe)
+    prior = PlatePrior.fit(np.asarray(store.embeddings), linear)
     assert prior is not None
-    scores = prior.score(annotated.embeddings)
-    # Measured: 0.994, 0.952.
+    scores, line = prior.score(annotated.embeddings), stricter(linear)
+    # Measured: 0.988, 0.962 (0.932 at the line that serves beside annotations).
     assert roc_auc_score(is_abnormal, scores) >= 0.975
-    assert f1_score(is_abnormal, scores > 0, average="weighted") >= 0.935
+    assert f1_score(is_abnormal, scores > line, average="weighted") >= 0.94
     # As they are found, cells of the plate are called at about the share that is abnormal.
-    assert 0.02 < (prior.score(np.asarray(store.embeddings)) > 0).mean() < 0.08
+    assert 0.02 < (prior.score(np.asarray(store.embeddings)) > line).mean() < 0.08
 
     alone = PlatePrior.fit(np.asarray(store.embeddings))
     assert alone is not None
     # Measured: 0.884.
     assert roc_auc_score(is_abnormal, alone.score(annotated.embeddings)) >= 0.86
+
+
+MITOTIC = ("Prometaphase", "Metaphase", "MetaphaseAlignment", "Anaphase", "ADCCM")
+
+
+@pytest.mark.realdata
+@pytest.mark.slow
+def test_mitoses_are_told_from_dying_and_blurred_nuclei(shared_data: Path) -> None:
+    """Those of MitoCheck, which the prior has seen: `benchmarks/make_prior.py` leaves them out."""
+    dying = ("OutOfFocus", "Apoptosis")
+    source = SourceSpec(
+        name="mitocheck", kind="folder", path=shared_data / "mitocheck", abnormal=dying
+    )
+    crops = open_crops(source)
+    crops = replace(crops, pixels=np.ascontiguousarray(crops.pixels[:, 4:60, 4:60]))
+    recipe = get_recipe("nucleus")
+    encoder = load_encoder(stages=recipe.stages, pooling=recipe.pooling)
+    views = crops.crops(recipe, np.arange(len(crops.ids)))
+    rows = encoder.encode(views.flatten(0, 1)).reshape(len(views), -1).numpy()
+    classes = np.array([name.partition("/")[0] for name in crops.ids])
+    is_mitotic, is_abnormal = np.isin(classes, MITOTIC), np.isin(classes, dying)
+    z = plate_statistics(rows[~is_mitotic & ~is_abnormal]).standardised(rows)
+    prior = find_prior(encoder, recipe)
+    assert prior is not None
+    scores = prior.score(z)
+    line = np.quantile(scores[is_abnormal], 0.1)
+    assert (scores[is_mitotic] >= line).mean() <= 0.05

@@ -18,6 +18,7 @@ from napari_hcs_qc.qc.image_quality import quality_table
 from napari_hcs_qc.qc.quality_measures import MEASURES, QUALITY_COLUMNS, ChannelQuality
 from napari_hcs_qc.qc.scores import (
     abnormal_cells,
+    count_kinds,
     effective_class,
     effective_kind,
     score_sites,
@@ -64,6 +65,15 @@ def test_excluded_kinds_count_as_normal(spoken: pd.DataFrame) -> None:
     np.testing.assert_equal(abnormal_cells(spoken, ["dead"]), [0, 0, 0, 1, 1, 1, 0, nan, 0, 0])
     missing = spoken.replace({None: pd.NA})
     np.testing.assert_equal(abnormal_cells(missing), abnormal_cells(spoken))
+
+
+def test_kinds_are_counted_as_cells_are(spoken: pd.DataFrame) -> None:
+    counted = abnormal_cells(spoken) == 1
+    assert list(count_kinds(spoken, counted).items()) == [("dead", 3), ("blur", 2), ("unknown", 1)]
+    kept = abnormal_cells(spoken, ["dead"]) == 1
+    assert count_kinds(spoken, kept) == {"blur": 2, "unknown": 1}
+    without = spoken.assign(predicted_kind=None, annotated_kind=None)
+    assert count_kinds(without, counted) == {}
 
 
 def test_every_site_has_a_row_in_the_order_of_the_plate(

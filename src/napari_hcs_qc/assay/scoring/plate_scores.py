@@ -28,7 +28,7 @@ from napari_hcs_qc.qc.export.export_tables import ExportPlate
 from napari_hcs_qc.qc.flags import PlateScores, score_plate
 from napari_hcs_qc.qc.plate_level.treatments import flags_by_treatment, treatment_warnings
 from napari_hcs_qc.qc.rule import FlagRule
-from napari_hcs_qc.qc.scores import MIN_REFERENCE
+from napari_hcs_qc.qc.scores import MIN_REFERENCE, abnormal_cells, count_kinds
 from napari_hcs_qc.text_columns import none_if_missing
 
 if TYPE_CHECKING:
@@ -84,6 +84,12 @@ class ScoredPlate:
     def n_abnormal(self) -> int:
         """How many of them are abnormal: the one count, which every text and table gives."""
         return int(self.scores.wells["n_abnormal"].sum())
+
+    @cached_property
+    def n_of_kind(self) -> dict[str, int]:
+        """How many of them are of each kind, see `count_kinds`."""
+        abnormal = abnormal_cells(self.predictions, self.keep_kinds, self.state.is_cut)
+        return count_kinds(self.predictions, abnormal == 1)
 
     @cached_property
     def counted_p(self) -> NDArray[np.float32]:

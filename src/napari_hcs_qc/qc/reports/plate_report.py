@@ -23,6 +23,7 @@ from napari_hcs_qc.qc.reports.plate_charts import (
     score_histogram,
 )
 from napari_hcs_qc.qc.rule import FLAG_CODES, FlagRule
+from napari_hcs_qc.qc.scores import UNKNOWN_KIND
 from napari_hcs_qc.text import count_of, interval, number, percent
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ class ReportPlate:
     unreadable: Sequence[Problem] = ()  # what could not be read or was not understood
     # Sentences to see first: flags gather in a treatment, the plate differs from the training
     warnings: Sequence[str] = ()
+    n_of_kind: Mapping[str, int] = field(default_factory=dict)  # of the cells that are abnormal
     novelty: str = ""  # sentence on the cells that are unlike any annotated one
     threshold: float = 0.5  # score from which a cell counts as abnormal
 
@@ -169,6 +171,7 @@ def write_report(data: ReportData, path: Path, *, job: Job = NO_JOB) -> Path:
             "cards": cards(plate, first, key),
             "others": [(row.well, row.flag_reason) for row in others.itertuples()],
             "n_scores": len(scores),
+            "kinds": ", ".join(f"{_kind(name)} {n:,}" for name, n in plate.n_of_kind.items()),
             "histogram": score_histogram(scores, threshold=plate.threshold)
             if len(scores)
             else None,
@@ -187,6 +190,10 @@ def write_report(data: ReportData, path: Path, *, job: Job = NO_JOB) -> Path:
     write_page(path, "report.html.jinja", values)
     job.report(total, total, f"Writing {path.name}")
     return path
+
+
+def _kind(name: str) -> str:
+    return "kind unknown" if name == UNKNOWN_KIND else name
 
 
 def _headline(data: ReportData) -> list[tuple[str, str, str]]:

@@ -132,6 +132,16 @@ def test_it_is_one_well_formed_page_that_needs_no_network(data: ReportData, tmp_
     assert {"p0-A01", "p0-B01", "p0-B04"} <= targets  # flagged wells of the maps
 
 
+def test_abnormal_cells_are_counted_by_kind_where_kinds_are_predicted(
+    data: ReportData, tmp_path: Path
+) -> None:
+    assert "by kind" not in read(write_report(data, tmp_path / "none.html"))[1].text
+    plate = replace(data.plates[0], n_of_kind={"dead": 1200, EVIL: 3, "unknown": 2})
+    text, page = read(write_report(replace(data, plates=[plate]), tmp_path / "r.html"))
+    assert f"Abnormal cells by kind: dead 1,200, {EVIL} 3, kind unknown 2." in page.text
+    assert EVIL not in text
+
+
 def test_nothing_given_is_taken_as_markup(data: ReportData, tmp_path: Path) -> None:
     text, page = read(write_report(data, tmp_path / "r.html"))
     assert EVIL not in text
