@@ -20,7 +20,8 @@ images where it is not given. A field is taken in these steps:
    dropped; what is small but has one (debris, fragments) stays.
 7. In what was dropped, nuclei are looked for once more, in the light that stands out of its
    surroundings: haze beside a nucleus may have been taken for a part of it.
-8. What is left grows once more to its edge, down its own slope of light: nothing is lost by it now.
+8. What is left grows once more to its edge, down its own slope of light: nothing is lost by it now;
+   and pieces of one nucleus are joined (`pieces`).
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from napari_hcs_qc.cells.clumps import (
     split_clumps,
 )
 from napari_hcs_qc.cells.noise import pixel_noise, without_hot_pixels
+from napari_hcs_qc.cells.pieces import without_pieces
 from napari_hcs_qc.cells.satellites import with_satellites
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import NO_JOB
@@ -214,7 +216,8 @@ def _find(image: NDArray[np.float32], diameter: float) -> NDArray[np.int32]:
     if more.any():
         labels = np.where(more > 0, more + nuclei.max(), nuclei).astype(np.int32)
         nuclei = _without_odd(labels, plain, label_medians(labels, plain), noise, diameter)
-    return _by_first_pixel(_grown(nuclei, plain, threshold, diameter))
+    nuclei = _grown(nuclei, plain, threshold, diameter)
+    return _by_first_pixel(without_pieces(nuclei, plain, diameter))
 
 
 def _parted(contrast: NDArray[np.float32], threshold: float, diameter: float) -> NDArray[np.int32]:
