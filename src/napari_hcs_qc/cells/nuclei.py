@@ -167,7 +167,7 @@ def _settled(
             looks.next()
             factor = max(1, int(diameter / _WORKING_PX))
             small = shrunk(grey, factor)
-            labels = _find(small, diameter / factor)
+            labels = _find(small, diameter / factor, are_joined=False)  # too few to matter
             inside = np.setdiff1d(np.arange(1, labels.max() + 1), _border_labels(labels))
             areas.append(np.bincount(labels.ravel(), minlength=1)[inside] * float(factor**2))
             # On the image itself, as what is binned has blurred edges.
@@ -192,7 +192,9 @@ def _checked(image: NDArray[Any]) -> NDArray[np.float32]:
     return without_hot_pixels(grey, pixel_noise(grey))
 
 
-def _find(image: NDArray[np.float32], diameter: float) -> NDArray[np.int32]:
+def _find(
+    image: NDArray[np.float32], diameter: float, *, are_joined: bool = True
+) -> NDArray[np.int32]:
     """Take the steps of the module, at the scale of `image`."""
     contrast, threshold = _contrast(image, diameter)
     mask = contrast > threshold
@@ -217,7 +219,9 @@ def _find(image: NDArray[np.float32], diameter: float) -> NDArray[np.int32]:
         labels = np.where(more > 0, more + nuclei.max(), nuclei).astype(np.int32)
         nuclei = _without_odd(labels, plain, label_medians(labels, plain), noise, diameter)
     nuclei = _grown(nuclei, plain, threshold, diameter)
-    return _by_first_pixel(without_pieces(nuclei, plain, diameter))
+    if are_joined:
+        nuclei = without_pieces(nuclei, plain, diameter)
+    return _by_first_pixel(nuclei)
 
 
 def _parted(contrast: NDArray[np.float32], threshold: float, diameter: float) -> NDArray[np.int32]:

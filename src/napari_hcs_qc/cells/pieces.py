@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # the convex hull of both exceeds their own hulls (of the smaller one's area), how sharply the light
 # bends upwards at the contact, and by how much both are larger than a nucleus. Fitted to the
 # touching objects of BBBC039's and BBBC038's fields: the limit lies in a broad optimum.
-_BEND_WEIGHT, _SIZE_WEIGHT, _USUAL_SIZE, _TWO_AT = 4.0, 0.4, 1.2, 0.25
+_BEND_WEIGHT, _SIZE_WEIGHT, _USUAL_SIZE, _TWO_AT = 4.0, 0.4, 1.2, 0.22
 # Nor does the light differ by more than this share beside the contact, from and to (diameters).
 _MOST_STEP, _BESIDE = 0.5, (0.1, 0.25)
 
