@@ -43,7 +43,7 @@ def split_clumps(
         -depth, seeds, mask=mask
     ).astype(np.int32)
     n = int(pieces.max())
-    first, second, saddle, bend = _cuts(pieces, depth, contrast, diameter)
+    first, second, saddle, bend = cuts_between(pieces, depth, contrast, diameter)
     if len(first) == 0:
         return pieces
     top = label_maxima(pieces, depth)
@@ -78,7 +78,7 @@ def split_clumps(
     return number.astype(np.int32)[pieces]
 
 
-def _cuts(
+def cuts_between(
     pieces: NDArray[np.int32],
     depth: NDArray[np.float32],
     contrast: NDArray[np.float32],

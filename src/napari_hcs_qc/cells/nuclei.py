@@ -20,7 +20,8 @@ images where it is not given. A field is taken in these steps:
    dropped; what is small but has one (debris, fragments) stays.
 7. In what was dropped, nuclei are looked for once more, in the light that stands out of its
    surroundings: haze beside a nucleus may have been taken for a part of it.
-8. What is left grows once more to its edge, down its own slope of light: nothing is lost by it now.
+8. What is left grows once more to its edge, down its own slope of light: nothing is lost by it now;
+   and pieces of one nucleus are joined (`pieces`).
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from napari_hcs_qc.cells.clumps import (
     split_clumps,
 )
 from napari_hcs_qc.cells.noise import pixel_noise, without_hot_pixels
+from napari_hcs_qc.cells.pieces import without_pieces
 from napari_hcs_qc.cells.satellites import with_satellites
 from napari_hcs_qc.errors import HcsQcError
 from napari_hcs_qc.job import NO_JOB
@@ -165,7 +167,7 @@ def _settled(
             looks.next()
             factor = max(1, int(diameter / _WORKING_PX))
             small = shrunk(grey, factor)
-            labels = _find(small, diameter / factor)
+            labels = _find(small, diameter / factor, are_joined=False)  # too few to matter
             inside = np.setdiff1d(np.arange(1, labels.max() + 1), _border_labels(labels))
             areas.append(np.bincount(labels.ravel(), minlength=1)[inside] * float(factor**2))
             # On the image itself, as what is binned has blurred edges.
@@ -190,7 +192,9 @@ def _checked(image: NDArray[Any]) -> NDArray[np.float32]:
     return without_hot_pixels(grey, pixel_noise(grey))
 
 
-def _find(image: NDArray[np.float32], diameter: float) -> NDArray[np.int32]:
+def _find(
+    image: NDArray[np.float32], diameter: float, *, are_joined: bool = True
+) -> NDArray[np.int32]:
     """Take the steps of the module, at the scale of `image`."""
     contrast, threshold = _contrast(image, diameter)
     mask = contrast > threshold
@@ -214,7 +218,10 @@ def _find(image: NDArray[np.float32], diameter: float) -> NDArray[np.int32]:
     if more.any():
         labels = np.where(more > 0, more + nuclei.max(), nuclei).astype(np.int32)
         nuclei = _without_odd(labels, plain, label_medians(labels, plain), noise, diameter)
-    return _by_first_pixel(_grown(nuclei, plain, threshold, diameter))
+    nuclei = _grown(nuclei, plain, threshold, diameter)
+    if are_joined:
+        nuclei = without_pieces(nuclei, plain, diameter)
+    return _by_first_pixel(nuclei)
 
 
 def _parted(contrast: NDArray[np.float32], threshold: float, diameter: float) -> NDArray[np.int32]:
