@@ -48,7 +48,7 @@ _TRIAL_ROWS = 64
 _PLATE_WEIGHT = 0.25  # of the plate's directions, beside the features themselves
 _FEW = 50  # annotations; fewer must not calibrate or shift away what an offset knows
 _OFFSET_WEIGHT = 0.85  # of an offset: with 1 more normal cells of a plate are called abnormal
-_MANY = 100  # annotations; with more an offset counts less: it costs recall on a plate otherwise
+_MANY = 150  # annotations; with more an offset counts less: it costs recall on a plate otherwise
 _INTERCEPT_SD = 0.3  # log-odds by which so few may move all cells
 
 
