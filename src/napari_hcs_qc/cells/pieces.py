@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 # bends upwards at the contact, and by how much both are larger than a nucleus. Fitted to the
 # touching objects of BBBC039's and BBBC038's fields: the limit lies in a broad optimum.
 _BEND_WEIGHT, _SIZE_WEIGHT, _USUAL_SIZE, _TWO_AT = 4.0, 0.4, 1.2, 0.22
-# Nor does the light differ by more than this share beside the contact, from and to (diameters).
+# Nor does the light differ by more than this share beside the contact, from and to (diameters),
+# unless one fills a notch of the other: what lies beside a hole is dark on one side.
+_ONE_AT = 0.0
 _MOST_STEP, _BESIDE = 0.5, (0.1, 0.25)
 
 
@@ -42,7 +44,9 @@ def without_pieces(
         )
         masks = labels[box] == a, labels[box] == b
         evidence += _hollow(*masks) / (min(area[a], area[b]) * typical)
-        if evidence < _TWO_AT and _step(*masks, contrast[box], diameter) < _MOST_STEP:
+        if evidence < _ONE_AT or (
+            evidence < _TWO_AT and _step(*masks, contrast[box], diameter) < _MOST_STEP
+        ):
             whole[whole == whole[b]] = whole[a]
     return whole.astype(np.int32)[labels]
 

@@ -45,6 +45,13 @@ def test_a_piece_beside_a_hole_is_no_object() -> None:
     assert n_left(light, whole & ~hole & ~rim, rim) == 1
 
 
+@pytest.mark.parametrize("share", [0.4, 0.45])
+def test_what_fills_a_notch_of_a_nucleus_is_no_object_however_dim(share: float) -> None:
+    whole = disc(40, 50, 14)
+    rim = whole & (Y >= 42) & (abs(X - 50) < 7)
+    assert n_left(np.where(rim, 1000.0 * share, 1000.0 * whole), whole & ~rim, rim) == 1
+
+
 def test_three_pieces_become_one_object() -> None:
     whole = disc(40, 50, 13, 1.3)
     labels = np.where(whole, 1 + (X > 45) + (X > 57), 0).astype(np.int32)
