@@ -39,8 +39,8 @@ def without_pieces(
         if whole[a] == whole[b] or evidence > _TWO_AT + 1:  # hulls may be smaller by as much
             continue
         box = tuple(
-            slice(max(min(one.start, other.start) - 1, 0), max(one.stop, other.stop) + 1)
-            for one, other in zip(boxes[a - 1], boxes[b - 1], strict=True)
+            slice(max(min(of_a.start, of_b.start) - 1, 0), max(of_a.stop, of_b.stop) + 1)
+            for of_a, of_b in zip(boxes[a - 1], boxes[b - 1], strict=True)
         )
         masks = labels[box] == a, labels[box] == b
         evidence += _hollow(*masks) / (min(area[a], area[b]) * typical)
