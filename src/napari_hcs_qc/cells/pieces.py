@@ -59,7 +59,10 @@ def _hollow(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
 def _hull_area(mask: NDArray[np.bool_]) -> float:
     """Area of the convex hull of the middles of the sides of a mask's pixels."""
     sides = np.array([(0.0, 0.5), (0.0, -0.5), (0.5, 0.0), (-0.5, 0.0)])
-    points = (np.argwhere(mask)[:, None] + sides).reshape(-1, 2)
+    rows = np.flatnonzero(mask.any(axis=1))
+    first, last = mask[rows].argmax(axis=1), mask.shape[1] - 1 - mask[rows, ::-1].argmax(axis=1)
+    ends = np.stack([np.tile(rows, 2), np.concatenate([first, last])], axis=1)
+    points = (ends[:, np.newaxis] + sides).reshape(-1, 2)
     return float(ConvexHull(points).volume)
 
 
