@@ -81,7 +81,8 @@ _SPECK, _SPECK_HEIGHT, _SPECK_AREA, _SPECK_ELONGATION = 0.35, 0.6, 0.15, 1.5
 _SPECK_SNR, _DIM_SPECK = 60.0, 0.1
 # So may larger compact bodies whose edge is sharp for what light they have (a tenth in haze).
 _BODY_AREA, _BODY_ELONGATION, _BODY_DROP, _DIM_BODY = 0.6, 1.8, 0.25, 0.15
-_LEAST_AREA, _MOST_AREA = 0.02, 12.0  # Of the area of a typical nucleus.
+# Of the area of a typical nucleus; what is tiny has to be as clear as dim specks have.
+_LEAST_AREA, _TINY_AREA, _MOST_AREA = 0.012, 0.02, 12.0
 _LEAST_PX = 6
 # From a nucleus to the ground over this share of the diameter its light drops by half; haze has no
 # such edge, and cytoplasm and dirt a weak one, compared to that of the typical nucleus.
@@ -359,7 +360,7 @@ def _contrast(image: NDArray[np.float32], diameter: float) -> tuple[NDArray[np.f
 
 def _has_plateaus(image: NDArray[np.float32], diameter: float) -> bool:
     """Whether steep edges part flat places, as nuclei do, however close; random light does not."""
-    smooth = ndi.gaussian_filter(image, max(0.5, _SMOOTHINGS[0] * diameter))[::1, ::1]
+    smooth = ndi.gaussian_filter(image, max(0.5, _SMOOTHINGS[0] * diameter))
     steps = np.abs(smooth[1:, :-1] - smooth[:-1, :-1]) + np.abs(smooth[:-1, 1:] - smooth[:-1, :-1])
     if steps.size == 0:
         return False
@@ -439,7 +440,7 @@ def _without_odd(
     is_odd |= (area > _MOST_AREA) | (elongation > _MOST_ELONGATION)
     is_odd |= drop < _LEAST_DROP * levels[:n]
     clear = drop * np.sqrt(n_steps)
-    is_odd |= clear < _LEAST_SNR * noise
+    is_odd |= clear < np.where(area < _TINY_AREA, _SPECK_SNR, _LEAST_SNR) * noise
     is_speck = (area < _SPECK_AREA) & (elongation < _SPECK_ELONGATION)
     is_body = (area < _BODY_AREA) & (elongation < _BODY_ELONGATION)
     is_body &= drop > _BODY_DROP * label_medians(labels, contrast)

@@ -8,16 +8,18 @@ import numpy as np
 from scipy import ndimage as ndi
 from scipy.spatial import ConvexHull
 
-from napari_hcs_qc.cells.clumps import cuts_between
+from napari_hcs_qc.cells.clumps import cuts_between, label_medians
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Two touching objects are one where this evidence for two stays below the limit: the area by which
 # the convex hull of both exceeds their own hulls (of the smaller one's area), how sharply the light
-# bends upwards at the contact, and by how much both are larger than a nucleus. Fitted to the
-# touching objects of BBBC039's and BBBC038's fields: the limit lies in a broad optimum.
-_BEND_WEIGHT, _SIZE_WEIGHT, _USUAL_SIZE, _TWO_AT = 4.0, 0.4, 1.2, 0.22
+# bends upwards at the contact, and by how much both are larger than a nucleus; less where they are
+# smaller than one and like in light, which lobes of one are, and debris at a nucleus is not. Fitted
+# to the touching objects of BBBC039's and BBBC038's fields: the limit lies in a broad optimum.
+_BEND_WEIGHT, _SIZE_WEIGHT, _USUAL_SIZE, _TWO_AT = 4.0, 0.4, 1.2, 0.25
+_LOBE_WEIGHT, _WHOLE_SIZE, _LIKE = 0.8, 1.1, 0.6
 # Nor does the light differ by more than this share beside the contact, from and to (diameters),
 # unless one fills a notch of the other: what lies beside a hole is dark on one side.
 _ONE_AT = 0.0
@@ -32,10 +34,14 @@ def without_pieces(
     typical = np.pi / 4 * diameter**2
     area = np.bincount(labels.ravel()) / typical
     boxes = ndi.find_objects(labels)
+    level = label_medians(labels, contrast)
     whole = np.arange(len(area))
     for a, b, bent in zip(first, second, bend, strict=True):
         both = area[whole == whole[a]].sum() + area[whole == whole[b]].sum()
         evidence = _BEND_WEIGHT * bent + _SIZE_WEIGHT * max(both - _USUAL_SIZE, 0.0)
+        dim, bright = sorted((level[a], level[b]))
+        if dim > _LIKE * bright:
+            evidence -= _LOBE_WEIGHT * max(_WHOLE_SIZE - both, 0.0)
         if whole[a] == whole[b] or evidence > _TWO_AT + 1:  # hulls may be smaller by as much
             continue
         box = tuple(

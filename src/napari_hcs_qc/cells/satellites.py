@@ -70,7 +70,7 @@ def _bodies(
     step = max(1, round(_EDGE * diameter))
     drop, n_steps = edge_drops(beside, contrast, step)
     contact, bent = _contacts(bodies, inner, contrast, bend)
-    is_body = (contact > 0) & (area > _LEAST_AREA * np.pi / 4 * diameter**2)
+    is_body = area > _LEAST_AREA * np.pi / 4 * diameter**2
     # Four steps of each px out of each side, where nothing lies beside it.
     is_body &= n_steps[: n + 1] > _FREE * 4 * step * np.sqrt(area)
     is_body[0] = False

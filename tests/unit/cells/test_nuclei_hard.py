@@ -58,14 +58,15 @@ def test_confluent_fields_of_all_sizes(matches: Matches, diameter: float, seed: 
                 assert_confluent(matches, pitch, jitter, diameter, seed)
 
 
-def test_a_speck_in_the_halo_of_a_nucleus_is_found() -> None:
+@pytest.mark.parametrize(("radius", "away"), [(1.5, 17), (1.8, 18), (2.5, 19)])
+def test_a_speck_in_the_halo_of_a_nucleus_is_found(radius: float, away: int) -> None:
     y, x = np.mgrid[:200, :260]
     signal = np.zeros(y.shape)
     for cy, cx in [(60, 60), (60, 200), (140, 60), (140, 200)]:
         signal[np.hypot(y - cy, x - cx) < 14] = 1000
-    specks = [(60, 60 + 19), (60, 200 - 19), (140 - 19, 60), (140 + 19, 200)]
+    specks = [(60, 60 + away), (60, 200 - away), (140 - away, 60), (140 + away, 200)]
     for cy, cx in specks:
-        signal[np.hypot(y - cy, x - cx) < 2.5] = 500
+        signal[np.hypot(y - cy, x - cx) < radius] = 500
     noise = np.random.default_rng(0).normal(0, 6, y.shape)
     found = find_nuclei(150 + ndi.gaussian_filter(signal, 1.0) + noise, diameter_px=28)
     labels = {int(found[at]) for at in specks}

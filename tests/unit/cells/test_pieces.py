@@ -52,6 +52,15 @@ def test_what_fills_a_notch_of_a_nucleus_is_no_object_however_dim(share: float) 
     assert n_left(np.where(rim, 1000.0 * share, 1000.0 * whole), whole & ~rim, rim) == 1
 
 
+@pytest.mark.parametrize(("share", "n"), [(1.0, 1), (0.8, 1), (0.5, 2)])
+def test_lobes_of_less_than_a_nucleus_are_one_where_their_light_is_alike(
+    share: float, n: int
+) -> None:
+    lobe, other = disc(40, 42, 8), disc(40, 55, 7)
+    light = np.where(lobe, 1000.0, 1000.0 * share * other)
+    assert n_left(light, lobe, other & ~lobe) == n
+
+
 def test_three_pieces_become_one_object() -> None:
     whole = disc(40, 50, 13, 1.3)
     labels = np.where(whole, 1 + (X > 45) + (X > 57), 0).astype(np.int32)
