@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_hcs_qc.assay.store.plate_cells import PlateCells
     from napari_hcs_qc.assay.store.plate_state import PlateState
     from napari_hcs_qc.cells.recipe import CropRecipe
     from napari_hcs_qc.encoders.encoder import Encoder
@@ -26,6 +27,7 @@ N_CELLS = 4000
 """Cells that are sampled, shared among the plates."""
 
 _SEED = 0  # the sample is part of no experiment: it is the same for every model of these plates
+_LEAST_TRAIT = 0.05  # of the typical cell: what is no brighter than the background has no logarithm
 _MOST_KNOWN = 8
 _known: dict[tuple[object, ...], PlateDirections | None] = {}
 
@@ -52,15 +54,30 @@ def sampled_directions(
         return None
     key = tuple(store.folder for store in complete)
     if key not in _known:
-        sample = []
-        for store in complete:
+        sample, traits = [], []
+        for state, store in zip(states, complete, strict=True):
             rows = store.embeddings
             chosen = _sampled(len(rows), len(complete))
             sample.append(np.asarray(rows[chosen], dtype=np.float32))
+            traits.append(_traits(state.plate_cells)[chosen])
         while len(_known) >= _MOST_KNOWN:
             _known.pop(next(iter(_known)))
-        _known[key] = plate_directions(np.concatenate(sample))
+        _known[key] = plate_directions(np.concatenate(sample), traits=np.concatenate(traits))
     return _known[key]
+
+
+def _traits(plate_cells: PlateCells) -> NDArray[np.float64]:
+    """Logarithms of brightness and area of all cells, compared to the plate's typical one."""
+    cells, channel = plate_cells.cells, plate_cells.channel
+    measured = [each.background for each in plate_cells.ranges.channels if each.channel == channel]
+    light = cells["mean_intensity"].to_numpy(np.float64) - (measured[0] if measured else np.nan)
+    both = np.stack([light, cells["area_px"].to_numpy(np.float64)], axis=1)
+    if not np.isfinite(both).all(axis=1).any():
+        return np.full(both.shape, np.nan)
+    typical = np.nanmedian(both, axis=0)
+    of_typical = both / np.where(typical > 0, typical, np.nan)
+    logarithms: NDArray[np.float64] = np.log(np.maximum(of_typical, _LEAST_TRAIT))
+    return logarithms
 
 
 def sampled_embeddings(
@@ -71,12 +88,13 @@ def sampled_embeddings(
     *,
     stores: Path,
     job: Job = NO_JOB,
-) -> NDArray[np.float32]:
-    """Give the sample that `sampled_directions` takes, embedding it where the plate is not."""
-    parts = []
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Give the sample of `sampled_directions` and its traits, embedding it where it is not."""
+    parts, traits = [], []
     for state in states:
         plate_cells = state.plate_cells
         chosen = _sampled(len(plate_cells.cells), len(states))
+        traits.append(_traits(plate_cells)[chosen])
         whole = stored_plate(state, recipe, encoder, stores)
         if whole is not None:
             parts.append(np.asarray(whole.embeddings[chosen], dtype=np.float32))
@@ -97,7 +115,7 @@ def sampled_embeddings(
             job=job.with_progress(on_progress),
         )
         parts.append(np.asarray(store.embeddings, dtype=np.float32))
-    return np.concatenate(parts)
+    return np.concatenate(parts), np.concatenate(traits)
 
 
 def _sampled(n_cells: int, n_plates: int) -> NDArray[np.int64]:

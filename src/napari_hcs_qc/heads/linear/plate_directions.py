@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from scipy.linalg import solve
 
 from napari_hcs_qc.heads.threads import one_blas_thread
 
@@ -19,6 +20,10 @@ MIN_CELLS = 500
 
 _LIMIT = 5.0  # standardised features stop here, so that a few fibres are no main direction
 _SHRINKAGE = 0.1  # of the mean variance of a direction, so that the weakest are not blown up
+# A trait's direction stands so often among the others: it counts as five of them do. More costs
+# the accuracy on crops that people centred, less leaves healthy lobes of nuclei called abnormal.
+_TRAIT_TIMES = 5
+_TRAIT_PENALTY = 0.025  # of ridge regression, for each cell
 
 
 class PlateDirections(NamedTuple):
@@ -26,6 +31,8 @@ class PlateDirections(NamedTuple):
 
     Most of what differs between features of an encoder differs in the same few ways. Where a
     handful of cells is annotated, a head cannot know that; the many that are not annotated tell.
+    So do traits that were measured on all of them, such as their brightness: what debris and dead
+    cells differ in is clear in them, and spread over hundreds of features.
     """
 
     directions: NDArray[np.float64]  # ``(n_directions, n_features)``
@@ -46,12 +53,19 @@ def centre_and_scale(
     return centre, np.where(is_constant, np.inf, scale)
 
 
-def plate_directions(cells: ArrayLike, seed: int = 0) -> PlateDirections | None:
-    """Find the main directions of a plate by principal components."""
+def plate_directions(
+    cells: ArrayLike, seed: int = 0, traits: ArrayLike | None = None
+) -> PlateDirections | None:
+    """Find the main directions of a plate by principal components, and those of its `traits`.
+
+    Traits are ``(n_cells, n_traits)``, NaN where one was not measured; a trait that too few cells
+    have, or that does not differ, has no direction.
+    """
     from sklearn.utils.extmath import randomized_svd
 
     rows = np.asarray(cells, dtype=np.float64)
-    rows = rows[np.isfinite(rows).all(axis=1)]
+    is_finite = np.isfinite(rows).all(axis=1)
+    rows = rows[is_finite]
     if len(rows) < MIN_CELLS or rows.shape[1] < N_DIRECTIONS:
         return None
     centre, scale = centre_and_scale(rows)
@@ -61,5 +75,24 @@ def plate_directions(cells: ArrayLike, seed: int = 0) -> PlateDirections | None:
         _, singular, axes = randomized_svd(z, N_DIRECTIONS, n_iter=4, random_state=seed)
     variances = singular**2 / len(z)
     floor = _SHRINKAGE * float((z**2).sum()) / len(z) / z.shape[1]
-    directions = axes / np.sqrt(variances + floor)[:, np.newaxis] / scale
+    directions = axes / np.sqrt(variances + floor)[:, np.newaxis]
+    if traits is not None:
+        of_traits = _trait_directions(z, np.asarray(traits, dtype=np.float64)[is_finite])
+        directions = np.concatenate([directions, np.repeat(of_traits, _TRAIT_TIMES, axis=0)])
+    directions = directions / scale
     return PlateDirections(directions, directions @ centre, centre, scale)
+
+
+def _trait_directions(z: NDArray[np.float64], traits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Find the direction along which each trait is best foretold, with sd 1 over the cells."""
+    found = [np.empty((0, z.shape[1]))]
+    for trait in traits.T:
+        known = np.isfinite(trait)
+        if known.sum() < MIN_CELLS or np.ptp(trait[known]) == 0:
+            continue
+        cells = z[known] - z[known].mean(axis=0)
+        gram = cells.T @ cells
+        gram[np.diag_indices_from(gram)] += _TRAIT_PENALTY * len(cells)
+        direction = solve(gram, cells.T @ (trait[known] - trait[known].mean()), assume_a="pos")
+        found.append(direction[np.newaxis] / max((cells @ direction).std(), np.finfo(float).tiny))
+    return np.concatenate(found)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.study.benchmark.labelled import LabelledCells
 
 _CELLS_AT_ONCE = 64
-_VERSION = 2
+_VERSION = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,8 +100,8 @@ def directions_file(
     path = folder / "directions" / f"{fingerprint(feature_inputs(cells, encoder, recipe))}.npz"
     if path.is_file():
         return path
-    sampled = cells.sample(recipe, _loaded(encoder, recipe), folder, job)
-    directions = plate_directions(sampled)
+    sampled, traits = cells.sample(recipe, _loaded(encoder, recipe), folder, job)
+    directions = plate_directions(sampled, traits=traits)
     if directions is None:
         raise HcsQcError(
             f"{len(sampled)} cells of the plates were sampled, but too few of them can be read to "

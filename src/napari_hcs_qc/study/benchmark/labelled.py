@@ -61,9 +61,9 @@ class LabelledCells(ABC):
 
     def sample(
         self, recipe: CropRecipe, encoder: Encoder, folder: Path, job: Job
-    ) -> NDArray[np.float32]:
-        """Embed a sample of the cells that nobody annotated, ``(n_cells, n_features)``."""
-        return np.empty((0, 0), np.float32)
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """Embed a sample of the cells that nobody annotated; with traits of them."""
+        return np.empty((0, 0), np.float32), np.empty((0, 0))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

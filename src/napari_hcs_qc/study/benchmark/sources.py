@@ -77,7 +77,7 @@ class AssayCells(LabelledCells):
 
     def sample(
         self, recipe: CropRecipe, encoder: Encoder, folder: Path, job: Job
-    ) -> NDArray[np.float32]:
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         """Embed a sample of the found cells of all plates, see `sampled_embeddings`."""
         sized = recipe.with_diameter(self.states[0].plate_cells.diameter_px)
         return sampled_embeddings(

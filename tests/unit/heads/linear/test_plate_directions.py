@@ -71,6 +71,40 @@ def test_cells_without_an_embedding_and_constant_features_have_no_part() -> None
     assert np.isfinite(found.offset).all()
 
 
+def test_traits_have_directions_that_foretell_them() -> None:
+    hidden = np.random.default_rng(1).normal(size=(3000, 2))
+    cells = plate()
+    cells[:, :40] += 2.0 * hidden[:, :1]
+    cells[:, 40:60] -= 3.0 * hidden[:, 1:]
+    traits = np.stack([5.0 + 0.3 * hidden[:, 0], 100.0 * hidden[:, 1]], axis=1)
+    found, plain = plate_directions(cells, traits=traits), plate_directions(cells)
+    assert found is not None
+    assert plain is not None
+    np.testing.assert_array_equal(found.directions[:N_DIRECTIONS], plain.directions)
+    along = cells @ found.directions[N_DIRECTIONS:].T - found.offset[N_DIRECTIONS:]
+    assert along.shape == (3000, 10)
+    np.testing.assert_allclose(along.mean(axis=0), 0, atol=1e-8)
+    np.testing.assert_allclose(along.std(axis=0), 1, atol=0.02)
+    for number in range(2):
+        own = along[:, 5 * number : 5 * number + 5]
+        assert (own == own[:, :1]).all()
+        assert np.corrcoef(own[:, 0], hidden[:, number])[0, 1] > 0.97
+
+
+def test_traits_that_were_not_measured_or_do_not_differ_have_no_direction() -> None:
+    cells = plate()
+    trait = cells[:, :1] - cells[:, 1:2]
+    known = np.arange(3000) % 2 == 0
+    half = plate_directions(cells, traits=np.where(known[:, np.newaxis], trait, np.nan))
+    assert half is not None
+    along = cells @ half.directions[N_DIRECTIONS] - half.offset[N_DIRECTIONS]
+    assert np.corrcoef(along, trait[:, 0])[0, 1] > 0.95
+    for nothing in (np.full((3000, 2), np.nan), np.ones((3000, 1)), np.empty((3000, 0))):
+        found = plate_directions(cells, traits=nothing)
+        assert found is not None
+        assert len(found.directions) == N_DIRECTIONS
+
+
 @pytest.mark.parametrize(("n_cells", "n_features"), [(MIN_CELLS - 1, N_FEATURES), (3000, 49)])
 def test_too_little_gives_none(n_cells: int, n_features: int) -> None:
     assert plate_directions(plate(n_cells)[:, :n_features]) is None
