@@ -127,7 +127,8 @@ def test_other_microscopes(shared_data: Path) -> None:
     field = np.asarray(
         Image.open(shared_data / "bbbc006_focus/in_focus/BBBC006_z_aligned__a02__s1__w1_10.png")
     )
-    assert 72 <= find_nuclei(field, diameter_px=28).max() <= 86
+    areas = np.bincount(find_nuclei(field, diameter_px=28).ravel())[1:]
+    assert 72 <= (areas > 0.05 * np.pi / 4 * 28**2).sum() <= 86  # without specks
     field = tifffile.imread(shared_data / "cell_painting_5ch/Hoechst.tif")
     assert 138 <= find_nuclei(field).max() <= 165
     names = [f"ZStep_1/9987_{well}_s{s}_w1.TIF" for well in ("B02", "B03") for s in (1, 2)]
