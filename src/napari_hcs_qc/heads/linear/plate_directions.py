@@ -77,7 +77,8 @@ def plate_directions(
     floor = _SHRINKAGE * float((z**2).sum()) / len(z) / z.shape[1]
     directions = axes / np.sqrt(variances + floor)[:, np.newaxis]
     if traits is not None:
-        of_traits = _trait_directions(z, np.asarray(traits, dtype=np.float64)[is_finite])
+        with one_blas_thread():
+            of_traits = _trait_directions(z, np.asarray(traits, dtype=np.float64)[is_finite])
         directions = np.concatenate([directions, np.repeat(of_traits, _TRAIT_TIMES, axis=0)])
     directions = directions / scale
     return PlateDirections(directions, directions @ centre, centre, scale)
