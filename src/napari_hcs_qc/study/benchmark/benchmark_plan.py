@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from napari_hcs_qc.study.benchmark.benchmark_spec import BenchmarkSpec, EncoderSpec
     from napari_hcs_qc.study.benchmark.labelled import LabelledCells
 
-VERSION = 2  # of what a result holds and how it is computed
+VERSION = 3  # of what a result holds and how it is computed
 
 
 class _Reason(NamedTuple):

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from napari_hcs_qc.study.benchmark.labelled import LabelledCells
 
 _CELLS_AT_ONCE = 64
-_VERSION = 3
+_VERSION = 2
+_DIRECTIONS_VERSION = 2  # with those of traits; features stay what they were
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +98,8 @@ def directions_file(
     sample is embedded where the file is not there yet.
     """
     recipe = get_recipe(recipe_name)
-    path = folder / "directions" / f"{fingerprint(feature_inputs(cells, encoder, recipe))}.npz"
+    inputs = feature_inputs(cells, encoder, recipe) | {"directions": _DIRECTIONS_VERSION}
+    path = folder / "directions" / f"{fingerprint(inputs)}.npz"
     if path.is_file():
         return path
     sampled, traits = cells.sample(recipe, _loaded(encoder, recipe), folder, job)
