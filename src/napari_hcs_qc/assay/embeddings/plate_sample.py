@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_hcs_qc.assay.store.plate_cells import PlateCells
     from napari_hcs_qc.assay.store.plate_state import PlateState
     from napari_hcs_qc.cells.recipe import CropRecipe
     from napari_hcs_qc.encoders.encoder import Encoder
@@ -59,19 +58,19 @@ def sampled_directions(
             rows = store.embeddings
             chosen = _sampled(len(rows), len(complete))
             sample.append(np.asarray(rows[chosen], dtype=np.float32))
-            traits.append(_traits(state.plate_cells)[chosen])
+            traits.append(_traits(state)[chosen])
         while len(_known) >= _MOST_KNOWN:
             _known.pop(next(iter(_known)))
         _known[key] = plate_directions(np.concatenate(sample), traits=np.concatenate(traits))
     return _known[key]
 
 
-def _traits(plate_cells: PlateCells) -> NDArray[np.float64]:
+def _traits(state: PlateState) -> NDArray[np.float64]:
     """Logarithms of brightness and area of all cells, compared to the plate's typical one."""
-    cells, channel = plate_cells.cells, plate_cells.channel
-    measured = [each.background for each in plate_cells.ranges.channels if each.channel == channel]
-    light = cells["mean_intensity"].to_numpy(np.float64) - (measured[0] if measured else np.nan)
-    both = np.stack([light, cells["area_px"].to_numpy(np.float64)], axis=1)
+    found = state.plate_cells
+    channel = found.ranges.channels[state.plate.channel_index(found.channel)]
+    light = found.cells["mean_intensity"].to_numpy(np.float64) - channel.background
+    both = np.stack([light, found.cells["area_px"].to_numpy(np.float64)], axis=1)
     if not np.isfinite(both).all(axis=1).any():
         return np.full(both.shape, np.nan)
     typical = np.nanmedian(both, axis=0)
@@ -94,7 +93,7 @@ def sampled_embeddings(
     for state in states:
         plate_cells = state.plate_cells
         chosen = _sampled(len(plate_cells.cells), len(states))
-        traits.append(_traits(plate_cells)[chosen])
+        traits.append(_traits(state)[chosen])
         whole = stored_plate(state, recipe, encoder, stores)
         if whole is not None:
             parts.append(np.asarray(whole.embeddings[chosen], dtype=np.float32))

@@ -20,8 +20,8 @@ MIN_CELLS = 500
 
 _LIMIT = 5.0  # standardised features stop here, so that a few fibres are no main direction
 _SHRINKAGE = 0.1  # of the mean variance of a direction, so that the weakest are not blown up
-# A trait's direction stands so often among the others: it counts as five of them do. More costs
-# the accuracy on crops that people centred, less leaves healthy lobes of nuclei called abnormal.
+# A trait's direction stands so often among the others: it counts as five of them do. With 3 and 10
+# calls that people read were told apart as well, within what so few can tell.
 _TRAIT_TIMES = 5
 _TRAIT_PENALTY = 0.025  # of ridge regression, for each cell
 
