@@ -21,7 +21,7 @@ from benchmarks.bench_plate import Found, decided_objects
 from benchmarks.labelled_plate import BBBC039, embedded_plate
 from sklearn.metrics import f1_score, recall_score, roc_auc_score
 
-from napari_hcs_qc.assay.embeddings.plate_sample import N_CELLS
+from napari_hcs_qc.assay.embeddings.plate_sample import N_CELLS, cell_traits
 from napari_hcs_qc.assay.views.first_cells import (
     N_STARTING,
     starting_cells,
@@ -65,12 +65,12 @@ class Labelled:
 
 
 def sampled_prior(
-    rows: NDArray[np.floating], is_cut: NDArray[np.bool_], linear: object, seed: int = 0
+    rows: NDArray[np.floating], is_cut: NDArray[np.bool_], linear: object, areas: Floats
 ) -> PlatePrior:
     """Fit the prior of a plate to a sample of its whole cells."""
     whole = np.flatnonzero(~is_cut)
-    chosen = np.sort(np.random.default_rng(seed).permutation(whole)[:N_CELLS])
-    prior = PlatePrior.fit(np.asarray(rows[chosen]), linear)
+    chosen = np.sort(np.random.default_rng(0).permutation(whole)[:N_CELLS])
+    prior = PlatePrior.fit(np.asarray(rows[chosen]), linear, areas=areas[chosen])
     assert prior is not None
     return prior
 
@@ -208,6 +208,7 @@ def main(arguments: list[str] | None = None) -> int:
         rows = np.asarray(made.store.embeddings, dtype=np.float32)
     is_cut = made.state.plate_cells.cells["is_cut"].to_numpy(bool)
     wells = made.state.plate_cells.cells["well"].to_numpy(str)
+    areas = cell_traits(made.state)[:, 1]
     linear = find_prior(made.encoder, made.recipe)
     annotated = made.annotated
     is_abnormal = annotated.classes == "abnormal"
@@ -223,7 +224,7 @@ def main(arguments: list[str] | None = None) -> int:
     print("| | hand-centred: AUC | weighted F1 at its line | recall | inside-normal called |"
           " recall of found | whole cells called |\n|---|---|---|---|---|---|---|")  # fmt: skip
     for name, used in (("the prior", linear), ("residual alone", None)):
-        prior = sampled_prior(rows, is_cut, used).with_wells(rows[~is_cut], wells[~is_cut])
+        prior = sampled_prior(rows, is_cut, used, areas).with_wells(rows[~is_cut], wells[~is_cut])
         names = [group.rpartition("/")[2] for group in annotated.groups]
         scores = prior.score(annotated.embeddings, names) - stricter(used)
         of_plate = prior.score(rows, wells) - stricter(used)

@@ -203,6 +203,30 @@ class TestPlatePrior:
         total = usual(usual(looks) + 0.75 * usual(distance))
         np.testing.assert_allclose(prior.score(more), 1.5 * (total - LINE), atol=1e-8)
 
+    def test_a_cell_far_smaller_than_usual_counts_for_a_little_more(self) -> None:
+        cells, linear = plate_cells(1500), linear_prior()
+        # Two features tell the area; a few cells are far smaller.
+        statistics = plate_statistics(cells)
+        cells[:30, :2] -= 8 * statistics.scale[:2]
+        areas = 0.2 * statistics.standardised(cells)[:, :2].sum(axis=1)
+        areas[30:60] = np.nan
+        plain = PlatePrior.fit(cells, linear)
+        knowing = PlatePrior.fit(cells, linear, areas=areas)
+        assert plain is not None and knowing is not None
+        gained = knowing.score(cells) - plain.score(cells)
+        # 0.6 of a robust deviation of the looks, as part of the sum's.
+        most = 1.5 * 0.6 / plain.usual_sum.scale
+        np.testing.assert_allclose(gained[:30], most, rtol=0.1)
+        assert np.quantile(np.abs(gained[30:]), 0.95) < 0.1 * most
+
+    @pytest.mark.parametrize("areas", [np.nan, 2.0])
+    def test_areas_that_tell_nothing_change_nothing(self, areas: float) -> None:
+        cells, linear = plate_cells(600), linear_prior()
+        plain = PlatePrior.fit(cells, linear)
+        prior = PlatePrior.fit(cells, linear, areas=np.full(600, areas))
+        assert plain is not None and prior is not None
+        np.testing.assert_array_equal(prior.score(cells), plain.score(cells))
+
     def test_cells_of_a_well_that_looks_like_artefacts_as_a_whole_count_for_more(self) -> None:
         cells, linear = plate_cells(1200), linear_prior()
         wells = np.array([f"{'ABC'[i % 3]}{1 + i % 12:02d}" for i in range(len(cells))])

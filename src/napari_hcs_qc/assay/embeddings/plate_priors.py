@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from napari_hcs_qc.assay.embeddings.embed_plate import stored_plate
-from napari_hcs_qc.assay.embeddings.plate_sample import N_CELLS
+from napari_hcs_qc.assay.embeddings.plate_sample import N_CELLS, cell_traits
 from napari_hcs_qc.heads.prior.plate_prior import MIN_CELLS, RESIDUAL_ALONE, PlatePrior
 from napari_hcs_qc.job import NO_JOB, Job
 from napari_hcs_qc.text import count_of
@@ -189,7 +189,8 @@ def _of_plate(
         sample = np.asarray(rows[chosen], dtype=np.float32)
         columns = _nuclear_columns(state, recipe, encoder)
         is_known = not out_of_range(state)
-        prior = PlatePrior.fit(sample, linear, columns=columns) if is_known else None
+        areas = cell_traits(state)[chosen, 1]
+        prior = PlatePrior.fit(sample, linear, 0, columns, areas) if is_known else None
         if prior is not None:
             wells = state.plate_cells.cells["well"].to_numpy(str)
             some = _some_of_each(wells, whole)

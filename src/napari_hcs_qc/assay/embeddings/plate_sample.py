@@ -58,15 +58,18 @@ def sampled_directions(
             rows = store.embeddings
             chosen = _sampled(len(rows), len(complete))
             sample.append(np.asarray(rows[chosen], dtype=np.float32))
-            traits.append(_traits(state)[chosen])
+            traits.append(cell_traits(state)[chosen])
         while len(_known) >= _MOST_KNOWN:
             _known.pop(next(iter(_known)))
         _known[key] = plate_directions(np.concatenate(sample), traits=np.concatenate(traits))
     return _known[key]
 
 
-def _traits(state: PlateState) -> NDArray[np.float64]:
-    """Logarithms of brightness and area of all cells, compared to the plate's typical one."""
+def cell_traits(state: PlateState) -> NDArray[np.float64]:
+    """``(n_cells, 2)`` logarithms of brightness and area, compared to the plate's typical cell.
+
+    Of all found cells; NaN where one was not measured.
+    """
     found = state.plate_cells
     channel = found.ranges.channels[state.plate.channel_index(found.channel)]
     light = found.cells["mean_intensity"].to_numpy(np.float64) - channel.background
@@ -93,7 +96,7 @@ def sampled_embeddings(
     for state in states:
         plate_cells = state.plate_cells
         chosen = _sampled(len(plate_cells.cells), len(states))
-        traits.append(_traits(state)[chosen])
+        traits.append(cell_traits(state)[chosen])
         whole = stored_plate(state, recipe, encoder, stores)
         if whole is not None:
             parts.append(np.asarray(whole.embeddings[chosen], dtype=np.float32))

@@ -82,7 +82,7 @@ def choose_backend(requested: str = AUTO) -> BackendName:
         requested = os.environ.get(VARIABLE, "").strip() or AUTO
         source = f"{VARIABLE}: the backend"
     if requested == AUTO:
-        return next((name for name in _ORDER if backend_version(name)), TORCH)
+        return _quickest()
     if requested not in get_args(BackendName):
         raise HcsQcError(
             f"{source} {requested!r} is not known; use 'auto' or "
@@ -96,5 +96,14 @@ def choose_backend(requested: str = AUTO) -> BackendName:
 
 
 def as_trained(name: object) -> BackendName:
-    """Give the backend of a model where it is here, else PyTorch, which is everywhere."""
-    return next((known for known in _EXTRAS if known == name and backend_version(known)), TORCH)
+    """Give the backend of a model where it is here, else the quickest one that is.
+
+    A model that names none is of PyTorch.
+    """
+    if name not in _EXTRAS:
+        return TORCH
+    return name if backend_version(name) else _quickest()
+
+
+def _quickest() -> BackendName:
+    return next((name for name in _ORDER if backend_version(name)), TORCH)

@@ -78,14 +78,17 @@ def plate_directions(
     directions = axes / np.sqrt(variances + floor)[:, np.newaxis]
     if traits is not None:
         with one_blas_thread():
-            of_traits = _trait_directions(z, np.asarray(traits, dtype=np.float64)[is_finite])
+            of_traits = trait_directions(z, np.asarray(traits, dtype=np.float64)[is_finite])
         directions = np.concatenate([directions, np.repeat(of_traits, _TRAIT_TIMES, axis=0)])
     directions = directions / scale
     return PlateDirections(directions, directions @ centre, centre, scale)
 
 
-def _trait_directions(z: NDArray[np.float64], traits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Find the direction along which each trait is best foretold, with sd 1 over the cells."""
+def trait_directions(z: NDArray[np.float64], traits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Find the direction along which each trait is best foretold, with sd 1 over the cells.
+
+    By ridge regression; `z` are standardised features, `traits` as those of `plate_directions`.
+    """
     found = [np.empty((0, z.shape[1]))]
     for trait in traits.T:
         known = np.isfinite(trait)

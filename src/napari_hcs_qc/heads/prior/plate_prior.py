@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
+from napari_hcs_qc.heads.linear.plate_directions import trait_directions
 from napari_hcs_qc.heads.prior.plate_statistics import PlateStatistics, plate_statistics
 from napari_hcs_qc.heads.prior.residual import Residual
+from napari_hcs_qc.heads.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +33,9 @@ RESIDUAL_ALONE = "distance from the plate's usual cells"
 """Name of the prior of an encoder or recipe that no linear prior was made for."""
 
 _RESIDUAL_WEIGHT = 0.75  # beside the linear prior
+_SMALL = 3.0  # robust deviations by which a log area is below the usual one: less than half of it
+_SMALL_WEIGHT = 0.3  # of each deviation beyond these,
+_MOST_SMALL = 2.0  # and of no more: mitoses are small, too, and debris is known by its looks
 _PER_DEVIATION = 1.5  # of the score: as an offset of log-odds it then helps few annotations most
 _ROWS_AT_ONCE = 4096
 _FEWEST_WELLS = 10  # to know how wells differ
@@ -64,14 +69,34 @@ class _Usual(NamedTuple):
         return (values - self.centre) / self.scale
 
 
+class _Smallness(NamedTuple):
+    """What the features foretell of a cell's area, and how far below the usual one counts."""
+
+    direction: Floats  # ``(n_features,)``, of standardised features
+    usual: _Usual
+
+    @classmethod
+    def of(cls, z: Floats, areas: ArrayLike) -> Self | None:
+        """Learn it of a sample; None where too few areas are known, or all are one."""
+        with one_blas_thread():
+            found = trait_directions(z, np.asarray(areas, dtype=np.float64)[:, np.newaxis])
+        return cls(found[0], _Usual.of(z @ found[0])) if len(found) else None
+
+    def counted(self, z: Floats) -> Floats:
+        below = -self.usual.standardised(z @ self.direction) - _SMALL
+        part: Floats = _SMALL_WEIGHT * np.clip(below, 0, _MOST_SMALL)
+        return part
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PlatePrior:
     """Scores cells against the usual cells of their plate; made by `fit`.
 
     The score ``s`` adds up how much a cell looks like the artefacts that the linear prior learned
     and how far it lies from the principal components of its plate, each in robust standard
-    deviations. It is 0 at `LINE` of these. It serves as the offset of a head's log-odds, but is not
-    calibrated: no probability follows from it.
+    deviations; where areas of cells are known, also whether its features are those of a cell far
+    smaller than usual. It is 0 at `LINE` of these. It serves as the offset of a head's log-odds,
+    but is not calibrated: no probability follows from it.
 
     A cell of a well that looks like artefacts as a whole counts for more, see `with_wells`.
     """
@@ -84,6 +109,7 @@ class PlatePrior:
     usual_linear: _Usual
     usual_residual: _Usual
     usual_sum: _Usual
+    smallness: _Smallness | None = None
     lifts: Mapping[str, float] = field(default_factory=dict)  # by well, in robust deviations
 
     @classmethod
@@ -93,6 +119,7 @@ class PlatePrior:
         linear: LinearPrior | None = None,
         seed: int = 0,
         columns: NDArray[np.int64] | None = None,
+        areas: ArrayLike | None = None,
     ) -> Self | None:
         """Learn what is usual on a plate.
 
@@ -109,6 +136,8 @@ class PlatePrior:
         columns : ndarray, optional
             Which features the linear prior is of, where there are more channels than that of the
             nuclei; all by default.
+        areas : array_like, shape (n_cells,), optional
+            Logarithm of each cell's area, NaN where it is not known. Only beside a linear prior.
 
         Returns
         -------
@@ -116,7 +145,8 @@ class PlatePrior:
             None when there are fewer than `MIN_CELLS` cells.
         """
         rows = np.asarray(cells, dtype=np.float64)
-        rows = rows[np.isfinite(rows).all(axis=1)]
+        is_finite = np.isfinite(rows).all(axis=1)
+        rows = rows[is_finite]
         if len(rows) < MIN_CELLS:
             return None
         used = np.arange(rows.shape[1]) if columns is None else columns
@@ -132,8 +162,13 @@ class PlatePrior:
         looks = distances if linear is None else linear.score(z[:, used])
         usual_residual, usual_linear = _Usual.of(distances), _Usual.of(looks)
         total = _RESIDUAL_WEIGHT * usual_residual.standardised(distances)
+        smallness = None
         if linear is not None:
             total += usual_linear.standardised(looks)
+            if areas is not None:
+                smallness = _Smallness.of(z, np.asarray(areas, dtype=np.float64)[is_finite])
+        if smallness is not None:
+            total += smallness.counted(z)
         return cls(
             name=RESIDUAL_ALONE if linear is None else linear.name,
             statistics=statistics,
@@ -143,6 +178,7 @@ class PlatePrior:
             usual_linear=usual_linear,
             usual_residual=usual_residual,
             usual_sum=_Usual.of(total),
+            smallness=smallness,
         )
 
     def with_wells(self, cells: NDArray[Any], wells: NDArray[Any]) -> Self:
@@ -221,6 +257,8 @@ class PlatePrior:
             total = _RESIDUAL_WEIGHT * self.usual_residual.standardised(self.residual.score(z))
             if self.linear is not None:
                 total += self._linear_part(self.linear, z)
+            if self.smallness is not None:
+                total += self.smallness.counted(z)
             # Cut off, an Inf would look like any large number.
             total[~np.isfinite(part).all(axis=1)] = np.nan
             above = self.usual_sum.standardised(total) - LINE
