@@ -3,8 +3,9 @@
 The plain loop reads the same fields, cuts and resizes the same crops, and calls timm's whole model
 in float32 eager with the same batch. All are run by turns, each first every other time, so that
 whatever else the machine does hits all alike; the ratios are medians over the turns. Then the
-weighted F1 on the labelled cells of BBBC022 and the share of the plate's cells whose class changes
-against PyTorch. ``--shared`` adds whole-field convolution (minutes).
+weighted F1 on the labelled cells of BBBC022, and the share of cells whose class changes against
+PyTorch: of the plate, of the objects of ``found_labels.csv`` (by a model of ``labels.csv``), and of
+MitoCheck (held out, by plate). ``--shared`` adds whole-field convolution (minutes).
 
     python -m benchmarks.bench_encoding [--cells 400] [--repeats 3] [--accuracy] [--shared]
 """
@@ -23,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from benchmarks.labelled_plate import REAL_PLATE, labelled_assay
+from benchmarks.bench_plate import Found, counted_objects
+from benchmarks.labelled_plate import REAL_PLATE, SHARED, labelled_assay
 from benchmarks.results import with_range, write_results
 from benchmarks.shared_field import SharedField
 from torch.nn import functional
@@ -43,6 +45,8 @@ from napari_hcs_qc.heads.head_registry import make_head
 from napari_hcs_qc.heads.linear.scoring import abnormal_column
 from napari_hcs_qc.plates.open import open_plate
 from napari_hcs_qc.plates.plate import Plate, SiteKey
+from napari_hcs_qc.study.benchmark.benchmark_spec import SourceSpec
+from napari_hcs_qc.study.benchmark.labelled import open_crops
 from napari_hcs_qc.study.simulation.synthetic import simulate_plate
 from napari_hcs_qc.study.simulation.synthetic_spec import SyntheticSpec
 
@@ -209,33 +213,67 @@ class Decisions:
         self.recipe = get_recipe("nucleus").with_diameter(state.plate_cells.diameter_px)
         self._said = cells_at(state.training, 0, state.plate_cells.diameter_px)
         cells = state.plate_cells.cells
-        self._some = cells.sample(min(N_PLATE_CELLS, len(cells)), random_state=0).sort_index()
-        self._reference: tuple[Any, Any] | None = None
+        some = cells.sample(min(N_PLATE_CELLS, len(cells)), random_state=0).index
+        objects = counted_objects(state, Found(state))["row"]
+        objects = objects[objects >= 0].unique()
+        self._judged = cells.loc[some.union(objects)]
+        self._is_some = self._judged.index.isin(some)
+        self._is_object = self._judged.index.isin(objects)
+        self.n_cells, self.n_objects = int(self._is_some.sum()), int(self._is_object.sum())
+        self._nuclei = open_crops(
+            SourceSpec(
+                name="mitocheck",
+                kind="folder",
+                path=SHARED / "data" / "mitocheck",
+                abnormal=("OutOfFocus", "Apoptosis"),
+            )
+        )
+        self._reference: tuple[float, Any] | None = None
+        self._reference_nuclei: Any = None
 
-    def score(self, name: str, encode: Callable[[Any, Any, Any], Any]) -> dict[str, float]:
-        """Print and give one row; `encode` takes a field and positions."""
+    def score(
+        self, name: str, encode: Callable[[Any, Any, Any], Any], encoder: Encoder | None = None
+    ) -> dict[str, float]:
+        """Print and give one row; `encode` takes a field and positions, `encoder` single crops."""
         labelled, rows = self._features(self._said, encode)
-        plate, _ = self._features(self._some, encode)
+        plate, _ = self._features(self._judged, encode)
         training = self._state.training.reset_index(drop=True).loc[rows]
         classes, wells = training["class"].to_numpy().astype(str), training["well"].to_numpy()
         found = cross_validate(labelled, classes, wells)
         head = make_head("linear", 0)
         head.fit(labelled, classes, groups=wells)
-        p_abnormal = head.predict_proba(plate)[:, abnormal_column(head)]
-        if self._reference is None:
-            self._reference = found, p_abnormal
-        auc = found.figures.mean["auc"]
-        f1, base = (one.figures.mean["f1_weighted"] for one in (found, self._reference[0]))
-        changed = float(np.mean((p_abnormal >= 0.5) != (self._reference[1] >= 0.5)))
-        print(
-            f"| {name} | {f1:.4f} ({f1 - base:+.4f}) | {auc:.4f} | {changed:.2%} |",
-            flush=True,
-        )
-        return {
+        is_called = head.predict_proba(plate)[:, abnormal_column(head)] >= 0.5
+        f1 = found.figures.mean["f1_weighted"]
+        base, called_before = self._reference = self._reference or (f1, is_called)
+        is_other = is_called != called_before
+        row = {
             "f1_weighted": round(f1, 4),
             "gain": round(f1 - base, 4),
             "auc": round(found.figures.mean["auc"], 4),
-            "changed": round(changed, 5),
+            "changed": round(float(is_other[self._is_some].mean()), 5),
+            "changed objects": round(float(is_other[self._is_object].mean()), 5),
+        }
+        if encoder is not None:
+            row |= self._of_nuclei(encoder)
+        print(
+            f"| {name} | {f1:.4f} ({f1 - base:+.4f}) | {row['auc']:.4f} | {row['changed']:.2%} | "
+            f"{row['changed objects']:.2%} | {row.get('MitoCheck f1', np.nan):.4f} | "
+            f"{row.get('changed MitoCheck', np.nan):.2%} |",
+            flush=True,
+        )
+        return row
+
+    def _of_nuclei(self, encoder: Encoder) -> dict[str, float]:
+        """Judge MitoCheck's nuclei by models of its other plates."""
+        views = self._nuclei.crops(get_recipe("nucleus"), np.arange(len(self._nuclei.ids)))
+        features = encoder.encode(views.flatten(0, 1)).reshape(len(views), -1).numpy()
+        found = cross_validate(features, self._nuclei.classes, self._nuclei.groups, seeds=(0,))
+        is_called = found.p_abnormal[0] >= 0.5
+        if self._reference_nuclei is None:
+            self._reference_nuclei = is_called
+        return {
+            "MitoCheck f1": round(found.figures.mean["f1_weighted"], 4),
+            "changed MitoCheck": round(float((is_called != self._reference_nuclei).mean()), 5),
         }
 
     def _features(self, cells: pd.DataFrame, encode: Callable[..., Any]) -> tuple[Any, list[int]]:
@@ -261,12 +299,19 @@ def decisions(figures: dict[str, Any], *, shared: bool) -> bool:
     """Print what the backends do to F1 and classes, add it to `figures`; whether F1 holds."""
     with tempfile.TemporaryDirectory() as folder:
         table = Decisions(labelled_assay(Path(folder) / "assay")[1])
-        print("\n| encoded by | weighted F1 | AUC | cells whose class changes |\n|---|---|---|---|")
+        print(
+            f"\nClasses that change: of {table.n_cells} cells, of {table.n_objects} objects of "
+            "found_labels.csv, of MitoCheck's nuclei.\n"
+            "| encoded by | weighted F1 | AUC | cells | objects | MitoCheck: F1 | changed |\n"
+            "|---|---|---|---|---|---|---|"
+        )
         worst = 0.0
         for info in list_backends():
             if not info.needs:
-                encode = by_crops(loaded(info.name), table.recipe)
-                row = figures[f"decisions by {info.name}"] = table.score(info.name, encode)
+                encoder = loaded(info.name)
+                encode = by_crops(encoder, table.recipe)
+                row = table.score(info.name, encode, encoder)
+                figures[f"decisions by {info.name}"] = row
                 worst = max(worst, -row["gain"])
         if shared:
             field = SharedField()
