@@ -33,7 +33,7 @@ _BRIGHTEST_GROUND = 0.25
 
 _SEED = 0  # the same cells for every model of a plate
 _MOST_KNOWN = 8
-_CELLS_OF_WELL = 50  # that tell whether it looks like artefacts as a whole
+_CELLS_OF_WELL = 200  # that tell whether it looks like artefacts as a whole; 50 tell it by chance
 _ROWS_AT_ONCE = 65536
 _known: dict[tuple[Path, str], _OfPlate] = {}
 
