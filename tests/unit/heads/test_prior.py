@@ -237,6 +237,9 @@ class TestPlatePrior:
         looks[wells == "A01"] += 4 * prior.statistics.scale * towards
         lifted = prior.with_wells(looks, wells)
         assert set(lifted.lifts) == {"A01"} and lifted.lifts["A01"] > 0.5
+        some = np.arange(0, 1200, 2)
+        of_some = prior.with_wells(looks, wells, some).lifts
+        assert of_some == prior.with_wells(looks[some], wells[some]).lifts != lifted.lifts
         plain = prior.score(looks)
         np.testing.assert_array_equal(lifted.score(looks), plain)
         change = lifted.score(looks, wells) - plain

@@ -193,8 +193,7 @@ def _of_plate(
         prior = PlatePrior.fit(sample, linear, 0, columns, areas) if is_known else None
         if prior is not None:
             wells = state.plate_cells.cells["well"].to_numpy(str)
-            some = _some_of_each(wells, whole)
-            prior = prior.with_wells(np.asarray(rows[some], dtype=np.float32), wells[some])
+            prior = prior.with_wells(rows, wells, _some_of_each(wells, whole))
         while len(_known) >= _MOST_KNOWN:
             _known.pop(next(iter(_known)))
         _known[key] = _OfPlate(prior)

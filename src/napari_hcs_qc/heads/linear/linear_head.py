@@ -78,10 +78,11 @@ class LinearHead(Deciding):
 
     Where the cells of the plate that nobody annotated are at hand, their main directions (see
     `plate_directions`) stand beside the features in all three sets, with a quarter of their
-    weight. That helps where annotations are few: in BBBC022, classes drawn in equal parts, it
-    brought +0.012, +0.009 and +0.003 of weighted F1 with 10, 25 and 50 annotations, and nothing
-    from 100 on; see ``benchmarks/README.md``. Those of brightness and size, which are among
-    them, are for the many: fewer healthy lobes of nuclei are called abnormal.
+    weight. The main ones help where annotations are few: in BBBC022, classes drawn in equal parts,
+    they brought +0.011, +0.007 and +0.002 of weighted F1 with 10, 25 and 50 annotations, and
+    nothing from 100 on. Those of brightness and size, which are among them now, take that back
+    (-0.004, -0.002 and +0.001), for the many: fewer healthy lobes of nuclei are called abnormal.
+    See ``benchmarks/README.md``.
 
     Probabilities are calibrated on held-out decisions (see `calibration`).
     """

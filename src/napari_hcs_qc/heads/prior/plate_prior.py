@@ -183,7 +183,9 @@ class PlatePrior:
             smallness=smallness,
         )
 
-    def with_wells(self, cells: NDArray[Any], wells: NDArray[Any]) -> Self:
+    def with_wells(
+        self, cells: NDArray[Any], wells: NDArray[Any], rows: NDArray[np.int64] | None = None
+    ) -> Self:
         """Learn which wells look like artefacts as a whole, such as those of dead cells.
 
         A cell that is hardly odd in itself is likely abnormal where most others are odd in that
@@ -196,6 +198,8 @@ class PlatePrior:
             Embeddings of some cells of each well, cut ones left out.
         wells : ndarray, shape (n_cells,)
             Their wells.
+        rows : ndarray, optional
+            Which of these cells; all by default. Embeddings on disk are read block by block.
 
         Returns
         -------
@@ -204,25 +208,24 @@ class PlatePrior:
         """
         if self.linear is None:
             return self
-        blocks = range(0, len(cells), _ROWS_AT_ONCE)
-        looks = np.concatenate(
-            [np.empty(0), *(self._looks(cells[start : start + _ROWS_AT_ONCE]) for start in blocks)]
-        )
-        names, number = np.unique(np.asarray(wells, dtype=str), return_inverse=True)
+        used = np.arange(len(cells)) if rows is None else rows
+        blocks = (used[at : at + _ROWS_AT_ONCE] for at in range(0, len(used), _ROWS_AT_ONCE))
+        looks = np.concatenate([np.empty(0), *(self._looks(cells[block]) for block in blocks)])
+        names, number = np.unique(np.asarray(wells, dtype=str)[used], return_inverse=True)
         is_known = np.isfinite(looks)
         of_wells = [looks[is_known & (number == index)] for index in range(len(names))]
-        used = [index for index, own in enumerate(of_wells) if len(own) >= _FEWEST_CELLS]
-        if len(used) < _FEWEST_WELLS:
+        known = [index for index, own in enumerate(of_wells) if len(own) >= _FEWEST_CELLS]
+        if len(known) < _FEWEST_WELLS:
             return self
-        medians = np.array([np.median(of_wells[index]) for index in used])
-        n_cells = np.array([len(of_wells[index]) for index in used])
+        medians = np.array([np.median(of_wells[index]) for index in known])
+        n_cells = np.array([len(of_wells[index]) for index in known])
         among = _Usual.of(medians)
-        within = np.concatenate([of_wells[i] - m for i, m in zip(used, medians, strict=True)])
+        within = np.concatenate([of_wells[i] - m for i, m in zip(known, medians, strict=True)])
         by_chance = np.sqrt(np.pi / 2 / n_cells) * _Usual.of(within).scale
         beyond = medians - among.centre - _USUAL_WELL * np.maximum(among.scale, by_chance)
         lifts = {
             str(names[index]): _LIFT * float(value)
-            for index, value in zip(used, beyond, strict=True)
+            for index, value in zip(known, beyond, strict=True)
             if value > 0
         }
         return replace(self, lifts=lifts)
