@@ -16,6 +16,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import psutil
+from scipy.stats import binom
 
 from napari_hcs_qc.files import write_text
 from napari_hcs_qc.heads.threads import n_processors
@@ -103,9 +104,14 @@ def write_results(name: str, figures: Mapping[str, Any], folder: Path = FOLDER) 
 
 
 def with_range(name: str, values: Sequence[float], digits: int = 2) -> dict[str, Any]:
-    """Give the median of some turns, and the least and the most of them."""
-    least, most = (round(float(extreme), digits) for extreme in (min(values), max(values)))
-    return {name: round(float(median(values)), digits), f"{name}, range": [least, most]}
+    """Give the median of some turns and its 95 % interval, by the order of the turns.
+
+    Of fewer than six turns that is the least and the most of them.
+    """
+    ordered = sorted(map(float, values))
+    outer = max(1, int(binom.ppf(0.025, len(ordered), 0.5)))
+    ends = [round(end, digits) for end in (ordered[outer - 1], ordered[-outer])]
+    return {name: round(float(median(ordered)), digits), f"{name}, range": ends}
 
 
 def table(rows: Sequence[tuple[str, str]]) -> str:
