@@ -3,8 +3,8 @@
     python -m benchmarks.goals
 
 reads the figures of the last runs. A figure is not judged where other programs took more than
-`MOST_OTHER_WORK` processors while it was measured, or where the interval of its median is wider than
-`MOST_SPREAD` of it and the goal lies among them.
+`MOST_OTHER_WORK` processors while it was measured, or where the interval of its median is wider
+than `MOST_SPREAD` of it and the goal lies in it.
 """
 
 from __future__ import annotations
