@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tifffile
 from benchmarks.bench_clicks import SIZES
-from benchmarks.labelled_plate import SHARED
+from benchmarks.labelled_plate import MITOCHECK, SHARED
 from skimage.io import imread
 
 from napari_hcs_qc.assay.embeddings.embed_plate import fill_store
@@ -27,7 +27,7 @@ from napari_hcs_qc.encoders.registry import load_encoder
 from napari_hcs_qc.evaluation.metrics import classification_metrics
 from napari_hcs_qc.heads.linear.linear_head import LinearHead
 from napari_hcs_qc.job import NO_JOB
-from napari_hcs_qc.study.benchmark.benchmark_spec import EncoderSpec, SourceSpec
+from napari_hcs_qc.study.benchmark.benchmark_spec import EncoderSpec
 from napari_hcs_qc.study.benchmark.features import feature_file
 from napari_hcs_qc.study.benchmark.labelled import open_crops
 from napari_hcs_qc.study.benchmark.protocol import grouped_draw
@@ -46,10 +46,7 @@ def mitocheck(
     folder: Path,
 ) -> tuple[NDArray[np.float32], NDArray[np.str_], NDArray[np.str_], NDArray[np.str_]]:
     """Features, classes, plates, and the expert's class of each nucleus."""
-    path = SHARED / "data" / "mitocheck"
-    cells = open_crops(
-        SourceSpec(name="mitocheck", kind="folder", path=path, abnormal=("OutOfFocus", "Apoptosis"))
-    )
+    cells = open_crops(MITOCHECK)
     encoder = EncoderSpec("efficientnet-lite0")
     features = np.load(feature_file(cells, encoder, DEFAULT_RECIPE, folder, NO_JOB))
     kinds = np.array([one.partition("/")[0] for one in cells.ids])

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from benchmarks.bench_plate import Found, counted_objects
-from benchmarks.labelled_plate import REAL_PLATE, SHARED, labelled_assay
+from benchmarks.labelled_plate import MITOCHECK, REAL_PLATE, labelled_assay
 from benchmarks.results import with_range, write_results
 from benchmarks.shared_field import SharedField
 from torch.nn import functional
@@ -45,7 +45,6 @@ from napari_hcs_qc.heads.head_registry import make_head
 from napari_hcs_qc.heads.linear.scoring import abnormal_column
 from napari_hcs_qc.plates.open import open_plate
 from napari_hcs_qc.plates.plate import Plate, SiteKey
-from napari_hcs_qc.study.benchmark.benchmark_spec import SourceSpec
 from napari_hcs_qc.study.benchmark.labelled import open_crops
 from napari_hcs_qc.study.simulation.synthetic import simulate_plate
 from napari_hcs_qc.study.simulation.synthetic_spec import SyntheticSpec
@@ -220,16 +219,10 @@ class Decisions:
         self._is_some = self._judged.index.isin(some)
         self._is_object = self._judged.index.isin(objects)
         self.n_cells, self.n_objects = int(self._is_some.sum()), int(self._is_object.sum())
-        self._nuclei = open_crops(
-            SourceSpec(
-                name="mitocheck",
-                kind="folder",
-                path=SHARED / "data" / "mitocheck",
-                abnormal=("OutOfFocus", "Apoptosis"),
-            )
-        )
-        self._reference: tuple[float, Any] | None = None
-        self._reference_nuclei: Any = None
+        nuclei = open_crops(MITOCHECK)
+        self._classes, self._plates = nuclei.classes, nuclei.groups
+        self._views = nuclei.crops(get_recipe("nucleus"), np.arange(len(nuclei.ids)))
+        self._first: dict[str, Any] = {}  # what the first backend gave, PyTorch
 
     def score(
         self, name: str, encode: Callable[[Any, Any, Any], Any], encoder: Encoder | None = None
@@ -244,8 +237,8 @@ class Decisions:
         head.fit(labelled, classes, groups=wells)
         is_called = head.predict_proba(plate)[:, abnormal_column(head)] >= 0.5
         f1 = found.figures.mean["f1_weighted"]
-        base, called_before = self._reference = self._reference or (f1, is_called)
-        is_other = is_called != called_before
+        base = self._first.setdefault("f1", f1)
+        is_other = is_called != self._first.setdefault("cells", is_called)
         row = {
             "f1_weighted": round(f1, 4),
             "gain": round(f1 - base, 4),
@@ -265,15 +258,14 @@ class Decisions:
 
     def _of_nuclei(self, encoder: Encoder) -> dict[str, float]:
         """Judge MitoCheck's nuclei by models of its other plates."""
-        views = self._nuclei.crops(get_recipe("nucleus"), np.arange(len(self._nuclei.ids)))
-        features = encoder.encode(views.flatten(0, 1)).reshape(len(views), -1).numpy()
-        found = cross_validate(features, self._nuclei.classes, self._nuclei.groups, seeds=(0,))
+        encoded = encoder.encode(self._views.flatten(0, 1))
+        features = encoded.reshape(len(self._views), -1).numpy()
+        found = cross_validate(features, self._classes, self._plates, seeds=(0,))
         is_called = found.p_abnormal[0] >= 0.5
-        if self._reference_nuclei is None:
-            self._reference_nuclei = is_called
+        is_other = is_called != self._first.setdefault("nuclei", is_called)
         return {
             "MitoCheck f1": round(found.figures.mean["f1_weighted"], 4),
-            "changed MitoCheck": round(float((is_called != self._reference_nuclei).mean()), 5),
+            "changed MitoCheck": round(float(is_other.mean()), 5),
         }
 
     def _features(self, cells: pd.DataFrame, encode: Callable[..., Any]) -> tuple[Any, list[int]]:

@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.labelled_plate import BBBC039, REAL_PLATE, SHARED
+from benchmarks.labelled_plate import BBBC039, MITOCHECK, REAL_PLATE, SHARED
 
 from napari_hcs_qc.encoders.custom_encoder import MANIFEST, read_custom_encoder
 from napari_hcs_qc.study.benchmark.benchmark_spec import (
@@ -49,14 +49,9 @@ def spec_of(encoders: Path | None) -> BenchmarkSpec:
     return BenchmarkSpec(
         sources=(
             SourceSpec(name="labels", kind="plate", path=REAL_PLATE, labels=BBBC039 / "labels.csv"),
-            SourceSpec(
-                name="MitoCheck",
-                kind="folder",
-                path=SHARED / "data" / "mitocheck",
-                abnormal=("OutOfFocus", "Apoptosis"),
-            ),
+            MITOCHECK,
         ),
-        transfers=(("labels", "MitoCheck"),),
+        transfers=(("labels", MITOCHECK.name),),
         **values,
     )
 

@@ -21,7 +21,7 @@ from benchmarks.bench_plate import Found, decided_objects
 from benchmarks.labelled_plate import BBBC039, embedded_plate
 from sklearn.metrics import f1_score, recall_score, roc_auc_score
 
-from napari_hcs_qc.assay.embeddings.plate_sample import N_CELLS, cell_traits
+from napari_hcs_qc.assay.embeddings.plate_priors import prior_of_plate
 from napari_hcs_qc.assay.views.first_cells import (
     N_STARTING,
     starting_cells,
@@ -30,7 +30,7 @@ from napari_hcs_qc.assay.views.first_cells import (
 from napari_hcs_qc.assay.views.gallery_order import suggest_next
 from napari_hcs_qc.heads.linear.linear_head import LinearHead
 from napari_hcs_qc.heads.prior.linear_prior import find_prior
-from napari_hcs_qc.heads.prior.plate_prior import PlatePrior, stricter
+from napari_hcs_qc.heads.prior.plate_prior import stricter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,17 +62,6 @@ class Labelled:
     directions: PlateDirections | None
     scores: Floats  # of the prior
     line: float  # of the scores before any annotation
-
-
-def sampled_prior(
-    rows: NDArray[np.floating], is_cut: NDArray[np.bool_], linear: object, areas: Floats
-) -> PlatePrior:
-    """Fit the prior of a plate to a sample of its whole cells."""
-    whole = np.flatnonzero(~is_cut)
-    chosen = np.sort(np.random.default_rng(0).permutation(whole)[:N_CELLS])
-    prior = PlatePrior.fit(np.asarray(rows[chosen]), linear, areas=areas[chosen])
-    assert prior is not None
-    return prior
 
 
 def labelled(cells: AnnotatedCells) -> Labelled:
@@ -206,10 +195,13 @@ def main(arguments: list[str] | None = None) -> int:
         made = embedded_plate((options.folder or Path(temporary)) / "assay")
         objects = decided_objects(made.state, Found(made.state))
         rows = np.asarray(made.store.embeddings, dtype=np.float32)
+        linear = find_prior(made.encoder, made.recipe)
+        priors = [
+            (name, used, prior_of_plate(made.state, made.recipe, made.encoder, made.stores, used))
+            for name, used in (("the prior", linear), ("residual alone", None))
+        ]
     is_cut = made.state.plate_cells.cells["is_cut"].to_numpy(bool)
     wells = made.state.plate_cells.cells["well"].to_numpy(str)
-    areas = cell_traits(made.state)[:, 1]
-    linear = find_prior(made.encoder, made.recipe)
     annotated = made.annotated
     is_abnormal = annotated.classes == "abnormal"
     inner = objects[~objects["is_cut"] & ~objects["stratum"].str.startswith("border")]
@@ -223,8 +215,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     print("| | hand-centred: AUC | weighted F1 at its line | recall | inside-normal called |"
           " recall of found | whole cells called |\n|---|---|---|---|---|---|---|")  # fmt: skip
-    for name, used in (("the prior", linear), ("residual alone", None)):
-        prior = sampled_prior(rows, is_cut, used, areas).with_wells(rows[~is_cut], wells[~is_cut])
+    for name, used, prior in priors:
+        assert prior is not None
         names = [group.rpartition("/")[2] for group in annotated.groups]
         scores = prior.score(annotated.embeddings, names) - stricter(used)
         of_plate = prior.score(rows, wells) - stricter(used)

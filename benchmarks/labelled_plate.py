@@ -13,6 +13,7 @@ from napari_hcs_qc.assay.models.train_options import TrainOptions, requested_rec
 from napari_hcs_qc.assay.store.plate_state import load_plate
 from napari_hcs_qc.encoders.registry import load_encoder
 from napari_hcs_qc.heads.prior.linear_prior import find_prior
+from napari_hcs_qc.study.benchmark.benchmark_spec import SourceSpec
 from napari_hcs_qc.workflow import steps
 
 if TYPE_CHECKING:
@@ -27,6 +28,14 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 BBBC039 = SHARED / "data" / "bbbc039"
 REAL_PLATE = BBBC039 / "20585"
 
+MITOCHECK = SourceSpec(
+    name="MitoCheck",
+    kind="folder",
+    path=SHARED / "data" / "mitocheck",
+    abnormal=("OutOfFocus", "Apoptosis"),
+)
+"""Its single nuclei, as published."""
+
 
 @dataclass(frozen=True, eq=False)
 class Embedded:
@@ -35,6 +44,7 @@ class Embedded:
     state: PlateState
     recipe: CropRecipe
     encoder: Encoder
+    stores: Path  # folder of the assay's embeddings
     store: EmbeddingStore
     annotated: AnnotatedCells
 
@@ -53,8 +63,8 @@ def embedded_plate(folder: Path) -> Embedded:
     assay, state = labelled_assay(folder)
     recipe = requested_recipe(TrainOptions()).with_diameter(state.plate_cells.diameter_px)
     encoder = load_encoder(stages=recipe.stages, pooling=recipe.pooling)
-    store = fill_store(state, recipe, encoder, assay.embeddings_folder)
-    stores, linear = assay.embeddings_folder, find_prior(encoder, recipe)
-    priors = find_plate_priors([state], recipe, encoder, stores, linear)
+    stores = assay.embeddings_folder
+    store = fill_store(state, recipe, encoder, stores)
+    priors = find_plate_priors([state], recipe, encoder, stores, find_prior(encoder, recipe))
     annotated = collect([state], recipe, encoder, stores, priors)
-    return Embedded(state, recipe, encoder, store, annotated)
+    return Embedded(state, recipe, encoder, stores, store, annotated)

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import tifffile
 import torch
-from benchmarks.labelled_plate import SHARED
+from benchmarks.labelled_plate import MITOCHECK, SHARED
 from benchmarks.prior_scenes import (
     body_radius_px,
     place_beside,
@@ -36,7 +36,6 @@ from napari_hcs_qc.plates.plate import SiteKey
 from napari_hcs_qc.study.artefacts.artefact_cells import imaging_of
 from napari_hcs_qc.study.artefacts.artefact_kinds import apply_artefact, get_kinds
 from napari_hcs_qc.study.artefacts.scene import cut_scenes, scene_side_px
-from napari_hcs_qc.study.benchmark.benchmark_spec import SourceSpec
 from napari_hcs_qc.study.benchmark.labelled import open_crops
 from napari_hcs_qc.workflow import steps
 
@@ -59,7 +58,7 @@ FOR_KINDS = ("haze", "noise", "empty")
 DRAWN = {"body": "debris", "vesicles": "dead", "apoptosis": "dead"}
 MITOSES = Path(__file__).with_name("prior_mitoses.csv")
 """Mitoses among the most outlying nuclei of BBBC006 and BBBC038, told by eye."""
-EXPERT_ABNORMAL = ("OutOfFocus", "Apoptosis")
+EXPERT_ABNORMAL = MITOCHECK.abnormal
 EXPERT_MITOTIC = ("Prometaphase", "Metaphase", "MetaphaseAlignment", "Anaphase", "ADCCM")
 _SEVERITIES = (0.3, 1.0)
 _PER_NUCLEUS = 2  # artefacts
@@ -270,11 +269,8 @@ def as_imaged(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def expert_nuclei(recipe: CropRecipe, encoder: Encoder) -> ExpertNuclei:
     """Embed MitoCheck's labelled crops."""
-    source = SourceSpec(
-        name="mitocheck", kind="folder", path=DATA / "mitocheck", abnormal=EXPERT_ABNORMAL
-    )
-    crops = open_crops(source)
-    grey = np.stack([as_imaged(imread(source.path / name)) for name in crops.ids])
+    crops = open_crops(MITOCHECK)
+    grey = np.stack([as_imaged(imread(MITOCHECK.path / name)) for name in crops.ids])
     # One range for all: chosen crops do not tell that of their plates, which are of one screen.
     low, high = np.percentile(grey, _MITOCHECK_RANGE)
     # The largest view is the whole crop: as wide as two of its nuclei, as the recipe has it.

@@ -162,26 +162,21 @@ class PlatePrior:
         residual = Residual.fit(z, seed)
         distances = residual.score(z)
         looks = distances if linear is None else linear.score(z[:, used])
-        usual_residual, usual_linear = _Usual.of(distances), _Usual.of(looks)
-        total = _RESIDUAL_WEIGHT * usual_residual.standardised(distances)
         smallness = None
-        if linear is not None:
-            total += usual_linear.standardised(looks)
-            if areas is not None:
-                smallness = _Smallness.of(z, np.asarray(areas, dtype=np.float64)[is_finite])
-        if smallness is not None:
-            total += smallness.counted(z)
-        return cls(
+        if linear is not None and areas is not None:
+            smallness = _Smallness.of(z, np.asarray(areas, dtype=np.float64)[is_finite])
+        prior = cls(
             name=RESIDUAL_ALONE if linear is None else linear.name,
             statistics=statistics,
             linear=linear,
             columns=used,
             residual=residual,
-            usual_linear=usual_linear,
-            usual_residual=usual_residual,
-            usual_sum=_Usual.of(total),
+            usual_linear=_Usual.of(looks),
+            usual_residual=_Usual.of(distances),
+            usual_sum=_Usual(0.0, 1.0),  # until the sum of these is known
             smallness=smallness,
         )
+        return replace(prior, usual_sum=_Usual.of(prior._sum(z)))
 
     def with_wells(
         self, cells: NDArray[Any], wells: NDArray[Any], rows: NDArray[np.int64] | None = None
@@ -212,8 +207,10 @@ class PlatePrior:
         blocks = (used[at : at + _ROWS_AT_ONCE] for at in range(0, len(used), _ROWS_AT_ONCE))
         looks = np.concatenate([np.empty(0), *(self._looks(cells[block]) for block in blocks)])
         names, number = np.unique(np.asarray(wells, dtype=str)[used], return_inverse=True)
-        is_known = np.isfinite(looks)
-        of_wells = [looks[is_known & (number == index)] for index in range(len(names))]
+        order = np.argsort(number, kind="stable")
+        order = order[np.isfinite(looks[order])]
+        ends = np.searchsorted(number[order], np.arange(1, len(names)))
+        of_wells = np.split(looks[order], ends)
         known = [index for index, own in enumerate(of_wells) if len(own) >= _FEWEST_CELLS]
         if len(known) < _FEWEST_WELLS:
             return self
@@ -237,6 +234,15 @@ class PlatePrior:
         looks[~np.isfinite(cells).all(axis=1)] = np.nan
         return looks
 
+    def _sum(self, z: Floats) -> Floats:
+        """Add up the parts of the score of standardised cells."""
+        total: Floats = _RESIDUAL_WEIGHT * self.usual_residual.standardised(self.residual.score(z))
+        if self.linear is not None:
+            total += self._linear_part(self.linear, z)
+        if self.smallness is not None:
+            total += self.smallness.counted(z)
+        return total
+
     def _linear_part(self, linear: LinearPrior, z: Floats) -> Floats:
         return self.usual_linear.standardised(linear.score(z[:, self.columns]))
 
@@ -259,11 +265,7 @@ class PlatePrior:
         for start in range(0, len(features), _ROWS_AT_ONCE):
             part = features[start : start + _ROWS_AT_ONCE]
             z = self.statistics.standardised(part)
-            total = _RESIDUAL_WEIGHT * self.usual_residual.standardised(self.residual.score(z))
-            if self.linear is not None:
-                total += self._linear_part(self.linear, z)
-            if self.smallness is not None:
-                total += self.smallness.counted(z)
+            total = self._sum(z)
             # Cut off, an Inf would look like any large number.
             total[~np.isfinite(part).all(axis=1)] = np.nan
             above = self.usual_sum.standardised(total) - LINE
